@@ -161,7 +161,7 @@ impl Client {
         }
     }
 
-    /// Asks for everything from the beginning.
+    /// Requests everything from the start.
     pub(crate) fn follow(&mut self) -> anyhow::Result<()> {
         if self.broker == Broker::Nats {
             self.out.write_all(b"SUB deliver.t 2\r\n")?;

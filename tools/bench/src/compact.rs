@@ -25,7 +25,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use crate::dice::Dice;
+use crate::rng::SeededRng;
 
 const SYMBOLS: usize = 400;
 const GROUPS: usize = 8;
@@ -53,7 +53,7 @@ enum Row {
 }
 
 struct Tape {
-    dice: Dice,
+    rng: SeededRng,
     names: Interner,
     markets: Vec<Market>,
     /// Cumulative activity, for picking a symbol.
@@ -64,21 +64,21 @@ struct Tape {
 
 impl Tape {
     fn new() -> Self {
-        let mut dice = Dice(1);
+        let mut rng = SeededRng(1);
         let mut names = Interner::new();
         let mut markets = Vec::new();
         let mut weights = Vec::new();
         let mut sum = 0.0;
         for i in 0..SYMBOLS {
             let symbol = names.intern(&format!("SYM{:03}USDT", (i * 149) % SYMBOLS));
-            let scale = 1 + dice.below(5) as u8;
+            let scale = 1 + rng.below(5) as u8;
             markets.push(Market {
                 symbol,
-                ticks: 1_000 + dice.below(900_000) as i64,
+                ticks: 1_000 + rng.below(900_000) as i64,
                 scale,
-                amount_scale: dice.below(4) as u8,
-                id: dice.below(5_000_000_000) as i64,
-                update: dice.below(5_000_000_000_000) as i64,
+                amount_scale: rng.below(4) as u8,
+                id: rng.below(5_000_000_000) as i64,
+                update: rng.below(5_000_000_000_000) as i64,
                 best: [Num::default(); 2],
                 conn: 1 + (i / 134) as i32,
             });
@@ -86,33 +86,33 @@ impl Tape {
             sum += 1.0 / (i as f64 + 1.0).powf(0.7);
             weights.push(sum);
         }
-        Self { dice, names, markets, weights, now_ns: 1_723_161_255_000_000_000, seq: 1 << 40 }
+        Self { rng, names, markets, weights, now_ns: 1_723_161_255_000_000_000, seq: 1 << 40 }
     }
 
     fn market(&mut self) -> usize {
-        let at = self.dice.unit() * self.weights.last().copied().unwrap_or(1.0);
+        let at = self.rng.unit() * self.weights.last().copied().unwrap_or(1.0);
         self.weights.partition_point(|w| *w < at).min(self.markets.len() - 1)
     }
 
     /// Amounts as recorded: a third is the usual lot, a third small multiples of it, the rest anything.
     fn amount(&mut self, scale: u8) -> Num {
         let unit = 10_i64.pow(u32::from(scale));
-        let mantissa = match self.dice.below(9) {
+        let mantissa = match self.rng.below(9) {
             0..=2 => unit,
-            3..=5 => unit * (1 + self.dice.exp(5.0) as i64),
-            _ => (unit as f64 * self.dice.exp(40.0)) as i64 + 1,
+            3..=5 => unit * (1 + self.rng.exp(5.0) as i64),
+            _ => (unit as f64 * self.rng.exp(40.0)) as i64 + 1,
         };
         Num { mantissa: mantissa.into(), scale }
     }
 
     /// A frame of some market after `gap_ns` on average; other frames of the log take seqs in between.
     fn frame(&mut self, gap_ns: f64, others: u64) -> (usize, Common, i64) {
-        self.now_ns += self.dice.exp(gap_ns) as i64 + 700;
-        self.seq += 1 + self.dice.below(others) as i64;
+        self.now_ns += self.rng.exp(gap_ns) as i64 + 700;
+        self.seq += 1 + self.rng.below(others) as i64;
         let m = self.market();
         let common = Common { ts_recv_ns: self.now_ns, seq: self.seq, conn: self.markets[m].conn, flags: 0 };
         // 2 ms and a little on the way; event times are whole ms.
-        let latency = 2_000_000 + self.dice.exp(700_000.0) as i64;
+        let latency = 2_000_000 + self.rng.exp(700_000.0) as i64;
         (m, common, (self.now_ns - latency) / 1_000_000 * 1_000)
     }
 
@@ -120,27 +120,27 @@ impl Tape {
         let mut rows = Vec::with_capacity(n);
         while rows.len() < n {
             let (m, mut common, event_us) = self.frame(1_400_000.0, 9);
-            let buy = self.dice.below(2) == 0;
-            let step = self.dice.below(5) as i64 - 2;
+            let buy = self.rng.below(2) == 0;
+            let step = self.rng.below(5) as i64 - 2;
             self.markets[m].ticks = (self.markets[m].ticks + step).max(100);
             // One taker order gives one or several trades. Recorded BTCUSDT and ETHUSDT: 3 to 4 on average, half of
             // all trades in orders that gave more than 10; the price repeats from trade to trade in 6 of 10.
-            let burst = match self.dice.below(10) {
-                0..=6 => 1 + self.dice.below(2) as usize,
-                _ => 1 + self.dice.exp(9.0) as usize,
+            let burst = match self.rng.below(10) {
+                0..=6 => 1 + self.rng.below(2) as usize,
+                _ => 1 + self.rng.exp(9.0) as usize,
             };
-            let trade_us = event_us - 1_000 * self.dice.below(2) as i64;
+            let trade_us = event_us - 1_000 * self.rng.below(2) as i64;
             for k in 0..burst.min(n - rows.len()) {
                 let amount = self.amount(self.markets[m].amount_scale);
                 if k > 0 {
-                    self.seq += 1 + i64::from(self.dice.below(4) == 0);
-                    self.now_ns += 300 + self.dice.below(3_000) as i64;
+                    self.seq += 1 + i64::from(self.rng.below(4) == 0);
+                    self.now_ns += 300 + self.rng.below(3_000) as i64;
                     common.seq = self.seq;
                     common.ts_recv_ns = self.now_ns;
                 }
                 let market = &mut self.markets[m];
                 market.id += 1;
-                if self.dice.below(4) == 0 {
+                if self.rng.below(4) == 0 {
                     market.ticks += if buy { 1 } else { -1 };
                 }
                 let row = Trade {
@@ -164,14 +164,14 @@ impl Tape {
         (0..n)
             .map(|_| {
                 let (m, common, event_us) = self.frame(120_000.0, 3);
-                let side = self.dice.below(2) as usize;
+                let side = self.rng.below(2) as usize;
                 let amount = self.amount(self.markets[m].amount_scale);
-                let moved = self.dice.below(6) == 0;
+                let moved = self.rng.below(6) == 0;
                 let market = &mut self.markets[m];
                 market.best[side] = amount;
-                market.update += 1 + self.dice.below(900) as i64;
+                market.update += 1 + self.rng.below(900) as i64;
                 if moved {
-                    market.ticks = (market.ticks + self.dice.below(3) as i64 - 1).max(100);
+                    market.ticks = (market.ticks + self.rng.below(3) as i64 - 1).max(100);
                 }
                 let price = |ticks: i64| Some(Num { mantissa: ticks.into(), scale: market.scale });
                 let row = BookTicker {
@@ -193,17 +193,17 @@ impl Tape {
         let mut levels_made = 0;
         while levels_made < n {
             let (m, common, event_us) = self.frame(250_000.0, 4);
-            let count = (1 + self.dice.exp(11.0) as usize).min(n - levels_made);
+            let count = (1 + self.rng.exp(11.0) as usize).min(n - levels_made);
             let mut levels = Vec::with_capacity(count);
-            let bids = self.dice.below(count as u64 + 1) as usize;
+            let bids = self.rng.below(count as u64 + 1) as usize;
             let mut away = 0;
             for i in 0..count {
                 if i == bids {
                     away = 0;
                 }
-                away += 1 + self.dice.exp(4.0) as i64;
+                away += 1 + self.rng.exp(4.0) as i64;
                 let amount =
-                    if self.dice.below(4) == 0 { Num::default() } else { self.amount(self.markets[m].amount_scale) };
+                    if self.rng.below(4) == 0 { Num::default() } else { self.amount(self.markets[m].amount_scale) };
                 let market = &self.markets[m];
                 let bid = i < bids;
                 levels.push(Level {
@@ -219,7 +219,7 @@ impl Tape {
             levels_made += count;
             let market = &mut self.markets[m];
             let before = market.update;
-            market.update += 1 + self.dice.below(5_000) as i64;
+            market.update += 1 + self.rng.below(5_000) as i64;
             let row = DepthUpdate {
                 symbol: market.symbol,
                 ts_event_us: Some(event_us),
@@ -265,7 +265,7 @@ fn push(
     }
 }
 
-/// CPU time of this thread, ns; the wall clock where the kernel does not tell.
+/// CPU time of this thread, ns; the wall clock where the kernel does not report it.
 fn cpu_ns(since: &Instant) -> f64 {
     std::fs::read_to_string("/proc/thread-self/schedstat")
         .ok()

@@ -28,14 +28,14 @@ type Decoder<'d> = (&'static str, Box<dyn FnMut(&[u8]) -> bool + 'd>);
 pub fn run() -> anyhow::Result<()> {
     println!("decode: ns per frame (ratio to the scan), median of {ROUNDS} rounds, one thread");
     let spot = venue(VenueId::BinanceSpot);
-    let mut dice = Dice(7);
+    let mut rng = FrameRng(7);
     for (name, frame) in [
-        ("trade", Dice::trade as fn(&mut Dice, usize) -> String),
-        ("aggTrade", Dice::agg_trade),
-        ("bookTicker", Dice::book_ticker),
-        ("depth, 20 levels", Dice::depth),
+        ("trade", FrameRng::trade as fn(&mut FrameRng, usize) -> String),
+        ("aggTrade", FrameRng::agg_trade),
+        ("bookTicker", FrameRng::book_ticker),
+        ("depth, 20 levels", FrameRng::depth),
     ] {
-        let frames: Vec<String> = (0..FRAMES).map(|i| frame(&mut dice, i)).collect();
+        let frames: Vec<String> = (0..FRAMES).map(|i| frame(&mut rng, i)).collect();
         // A key in front that nobody knows sends the frame down the general path.
         let general: Vec<String> = frames.iter().map(|f| f.replacen('{', "{ ", 1)).collect();
         check(spot, &frames, &general)?;
@@ -107,9 +107,9 @@ fn print(name: &str, bytes: usize, results: Vec<(&str, Vec<f64>)>) {
 }
 
 /// Frames with changing values from a fixed seed.
-struct Dice(u64);
+struct FrameRng(u64);
 
-impl Dice {
+impl FrameRng {
     fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides

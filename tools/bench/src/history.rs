@@ -27,7 +27,7 @@ use lake::{Lake, WriteSettings};
 use ops::memory::Level;
 use serde::{Deserialize, Serialize};
 
-use crate::dice::Dice;
+use crate::rng::SeededRng;
 
 /// Where the archive would have the file.
 const FOLDER: &str = "data.binance.vision/data/futures/um/monthly/aggTrades/BTCUSDT";
@@ -59,7 +59,7 @@ pub struct Args {
     /// Folder for the files, with room for about 90 bytes a row; kept when it is given.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Cleans what is in this folder and tells about it (used by the benchmark itself).
+    /// Cleans what is in this folder and reports it (used by the benchmark itself).
     #[arg(long, hide = true)]
     inside: Option<PathBuf>,
 }
@@ -223,13 +223,13 @@ fn baseline(args: &Args, csv: &Path, from_zip: &Took, from_csv: &Took) -> Result
     };
     let speed = |t: &Took| t.rows as f64 / t.cpu_s;
     for line in String::from_utf8_lossy(&out.stdout).lines() {
-        let told: serde_json::Value = serde_json::from_str(line)?;
-        let figure = |name: &str| told[name].as_f64().unwrap_or(0.0);
+        let report: serde_json::Value = serde_json::from_str(line)?;
+        let figure = |name: &str| report[name].as_f64().unwrap_or(0.0);
         let theirs = args.rows as f64 / figure("cpu_s");
         println!(
             "    {}: {:.2} M rows/s/core from the CSV, {:.2} B/row, peak {:.0} MiB; ours is {:.2} x from the CSV, {:.2} x \
              from the zip",
-            told["tool"].as_str().unwrap_or("?"),
+            report["tool"].as_str().unwrap_or("?"),
             theirs / 1e6,
             figure("bytes_per_row"),
             figure("peak_mib"),
@@ -244,7 +244,7 @@ fn baseline(args: &Args, csv: &Path, from_zip: &Took, from_csv: &Took) -> Result
 fn generate(args: &Args, zip: &Path, csv: Option<&Path>) -> Result<u64> {
     let mut packer = Packer::new(BufWriter::new(File::create(zip)?), &format!("{NAME}.csv"))?;
     let mut bare = csv.map(File::create).transpose()?.map(BufWriter::new);
-    let mut dice = Dice(8);
+    let mut rng = SeededRng(8);
     let (mut ticks, mut trade_id, mut at_ms) = (640_000_i64, 5_200_000_000_u64, START_MS);
     let mut burst = 0;
     let mut sell = false;
@@ -266,20 +266,20 @@ fn generate(args: &Args, zip: &Path, csv: Option<&Path>) -> Result<u64> {
     for i in 0..args.rows {
         if burst == 0 {
             // One taker order moves through several prices; two aggregates on average.
-            burst = 1 + dice.exp(1.5) as u64;
-            at_ms += dice.exp(pause * 2.0);
-            sell = dice.below(2) == 0;
-            ticks += dice.below(5) as i64 - 2;
+            burst = 1 + rng.exp(1.5) as u64;
+            at_ms += rng.exp(pause * 2.0);
+            sell = rng.below(2) == 0;
+            ticks += rng.below(5) as i64 - 2;
         } else {
             ticks += if sell { -1 } else { 1 };
         }
         burst -= 1;
-        let amount = match dice.below(9) {
-            0..=2 => 1 + dice.below(5),
-            3..=5 => 2 + dice.exp(20.0) as u64,
-            _ => 1 + dice.exp(300.0) as u64,
+        let amount = match rng.below(9) {
+            0..=2 => 1 + rng.below(5),
+            3..=5 => 2 + rng.exp(20.0) as u64,
+            _ => 1 + rng.exp(300.0) as u64,
         };
-        let last = trade_id + dice.exp(0.9) as u64;
+        let last = trade_id + rng.exp(0.9) as u64;
         lines.push(format!(
             "{},{}.{},{}.{:03},{trade_id},{last},{},{sell}\n",
             2_300_000_000 + i,
@@ -293,7 +293,7 @@ fn generate(args: &Args, zip: &Path, csv: Option<&Path>) -> Result<u64> {
         if lines.len() == WINDOW {
             if args.shuffled {
                 for k in (1..WINDOW).rev() {
-                    lines.swap(k, dice.below(k as u64 + 1) as usize);
+                    lines.swap(k, rng.below(k as u64 + 1) as usize);
                 }
             }
             write(&mut lines)?;

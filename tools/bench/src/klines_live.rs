@@ -160,7 +160,7 @@ fn backlog(place: Place, args: &synth::Args) -> anyhow::Result<f64> {
     Ok(cpu.1)
 }
 
-/// Looks at the sampled symbols until told to stop; returns what it saw, and the times between looks.
+/// Looks at the sampled symbols until stopped; returns what it saw, and the times between looks.
 fn watch(hub: &KlineHub, symbols: usize, stop: &AtomicBool) -> (Seen, Vec<u64>) {
     // Without this a sleep of 10 us takes 60; it only makes the measuring finer.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));

@@ -6,7 +6,6 @@ mod append;
 mod brokers;
 mod compact;
 mod decode;
-mod dice;
 mod endtoend;
 mod history;
 mod klines;
@@ -14,6 +13,7 @@ mod klines_live;
 mod peers;
 #[cfg(feature = "rivals")]
 mod rivals;
+mod rng;
 mod serve;
 mod synth;
 mod tail;

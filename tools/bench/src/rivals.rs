@@ -1,7 +1,7 @@
 //! The same records through logs that others use, ns per record: what a user would reach for instead. Built with the
 //! feature `rivals` alone, because they are half of what this workspace would compile.
 //!
-//! A batched one loses its unfinished batch when the process is killed; that stands beside its name.
+//! A batched one loses its unfinished batch when the process is killed; that is noted beside its name.
 
 use std::path::Path;
 use std::process::Command;

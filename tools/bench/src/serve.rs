@@ -4,7 +4,7 @@
 //!  writer process --log--> server process: KlineService, api::serve --1,000 sockets--> this process
 //! ```
 //! Delay, exactly: from the last look of a thread of the server at which the number of the swap had not changed (it looks
-//! every 20 us or so before a swap is due) to the end of the `read` in this process that brought the state which that swap showed first, told by
+//! every 20 us or so before a swap is due) to the end of the `read` in this process that brought the state which that swap showed first, known by
 //! symbol and last trade id. Only states of open bars count; closes are pushed at once, not at a swap. Clients, server
 //! and writer share the cores, so the clients' own work is in the figures. A stalled client wants all symbols, has a
 //! small receive buffer and reads nothing until it must have been given up.
@@ -85,7 +85,7 @@ const SWAPS: &str = "swaps";
 /// As many open files as the machine allows: every client is two on it.
 fn open_files() -> u64 {
     let now = getrlimit(Resource::Nofile);
-    // Refused only when the limits are not known; then connecting will tell.
+    // Refused only when the limits are not known; then connecting will show.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
@@ -127,8 +127,8 @@ fn note_swaps(hub: &KlineHub, every: Duration, stop: &Shutdown) -> Vec<[u64; 3]>
     out
 }
 
-/// The serving side, until `stop`; tells its port, and when it has all symbols.
-fn server(dir: &Path, symbols: usize, stop: &Shutdown, mut tell: impl FnMut(String)) -> anyhow::Result<()> {
+/// The serving side, until `stop`; reports its port, and when it has all symbols.
+fn server(dir: &Path, symbols: usize, stop: &Shutdown, mut report: impl FnMut(String)) -> anyhow::Result<()> {
     let cfg = synth::config(dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // The service goes on until its clients are gone.
@@ -137,7 +137,7 @@ fn server(dir: &Path, symbols: usize, stop: &Shutdown, mut tell: impl FnMut(Stri
         KlineService::start(&cfg.for_candles(), Mode::Follow, &ended)?.context("no candles of this configuration")?;
     let hub = Arc::clone(candles.hub());
     let listener = runtime.block_on(api::bind(SocketAddr::from(([127, 0, 0, 1], 0))))?;
-    tell(format!("port {}", listener.local_addr()?.port()));
+    report(format!("port {}", listener.local_addr()?.port()));
     let serving = runtime.spawn(api::serve(
         listener,
         cfg.for_api(),
@@ -154,7 +154,7 @@ fn server(dir: &Path, symbols: usize, stop: &Shutdown, mut tell: impl FnMut(Stri
     while hub.registry().len() < symbols && !stop.requested() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    tell("ready".to_owned());
+    report("ready".to_owned());
     runtime.block_on(stop.wait());
     ended.trigger();
     let swaps = noting.join().map_err(|_| anyhow::anyhow!("the noting thread panicked"))?;
@@ -211,9 +211,9 @@ impl Host {
             Host::Process(child)
         } else {
             let (stop, dir) = (Shutdown::new(), dir.to_owned());
-            let told = stop.clone();
+            let stop_server = stop.clone();
             let thread = std::thread::spawn(move || {
-                server(&dir, symbols, &told, |line| {
+                server(&dir, symbols, &stop_server, |line| {
                     let _ = out.send(line);
                 })
             });
@@ -391,7 +391,7 @@ async fn phase(name: &str, host: &Host, heard: &Heard, seconds: u64) -> Phase {
 }
 
 /// Reads what a client was sent at last: texts that are no candles, and how it was closed.
-async fn told(mut client: Client) -> String {
+async fn last_message(mut client: Client) -> String {
     let mut last = Vec::new();
     let read = async {
         let mut more = true;
@@ -419,7 +419,7 @@ async fn told(mut client: Client) -> String {
     if last.is_empty() { "nothing; the connection ended".to_owned() } else { last.join(", ") }
 }
 
-/// All phases; what they gave and what stalled clients were told.
+/// All phases; what they gave and the last messages to stalled clients.
 async fn clients(
     args: &Args,
     host: &Host,
@@ -455,7 +455,7 @@ async fn clients(
     tokio::time::sleep(Duration::from_secs(if args.quick { 1 } else { 3 })).await;
     let mut phases = vec![phase("nobody stalled", host, &heard, args.seconds).await];
     println!("    server's own memory before the clients: {empty:.1} MiB");
-    let mut last_words = Vec::new();
+    let mut last_messages = Vec::new();
     for stalled in stalls {
         let opened = Instant::now();
         let mut silent = Vec::new();
@@ -464,14 +464,14 @@ async fn clients(
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
         phases.push(phase(&format!("{stalled} stalled"), host, &heard, args.seconds).await);
-        // Given up ten seconds after its buffers were full; then it looks what it was told.
+        // Given up ten seconds after its buffers were full; then it reads the last message.
         tokio::time::sleep((SLOW + Duration::from_secs(4)).saturating_sub(opened.elapsed())).await;
         for client in silent {
-            last_words.push(told(client).await);
+            last_messages.push(last_message(client).await);
         }
     }
     heard.stop.store(true, Ordering::Relaxed);
-    Ok((phases, last_words, heard.ended.load(Ordering::Relaxed)))
+    Ok((phases, last_messages, heard.ended.load(Ordering::Relaxed)))
 }
 
 fn measure(place: Place, dir: &Path, args: &Args, stalls: &[usize]) -> anyhow::Result<usize> {
@@ -494,7 +494,7 @@ fn measure(place: Place, dir: &Path, args: &Args, stalls: &[usize]) -> anyhow::R
     while lines.recv_timeout(PATIENCE).context("the server does not get ready")? != "ready" {}
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    let (phases, last_words, ended) = local.block_on(&runtime, clients(args, &host, addr, stalls))?;
+    let (phases, last_messages, ended) = local.block_on(&runtime, clients(args, &host, addr, stalls))?;
     drop(local);
     writer.stop()?;
     host.end()?;
@@ -526,11 +526,11 @@ fn measure(place: Place, dir: &Path, args: &Args, stalls: &[usize]) -> anyhow::R
     }
     println!("    clients that ended before they should: {ended}");
     let mut alike: BTreeMap<String, usize> = BTreeMap::new();
-    for words in last_words {
+    for words in last_messages {
         *alike.entry(words).or_insert(0) += 1;
     }
     for (words, n) in alike {
-        println!("    {n} stalled clients were told: {words}");
+        println!("    {n} stalled clients got last: {words}");
     }
     std::fs::remove_dir_all(dir)?;
     Ok(all)

@@ -68,7 +68,7 @@ pub(crate) fn cpu_seconds() -> f64 {
     let t = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> =
         t.rsplit(')').next().unwrap_or("").split_whitespace().filter_map(|f| f.parse().ok()).collect();
-    // utime and stime stand at positions 14 and 15; the state letter does not parse, so two fewer than counted from 3.
+    // utime and stime are at positions 14 and 15; the state letter does not parse, so two fewer than counted from 3.
     (fields.get(10).copied().unwrap_or(0.0) + fields.get(11).copied().unwrap_or(0.0)) / 100.0
 }
 

@@ -146,7 +146,7 @@ fn num(text: &str) -> Option<Num> {
     Num::parse(text.as_bytes()).ok()
 }
 
-/// A cursor that trusts the frame: it goes to the next colon and reads what stands there.
+/// A cursor that trusts the frame: it goes to the next colon and reads what is there.
 struct Scan<'a> {
     frame: &'a [u8],
     at: usize,
@@ -189,7 +189,7 @@ impl<'a> Scan<'a> {
         self.frame.get(start..self.at - 1)
     }
 
-    /// The decimal behind the quote that stands here, read as fast as we know.
+    /// The decimal behind the quote here, read as fast as we know.
     #[inline(always)]
     fn quoted(&mut self) -> Option<Num> {
         self.at += 1;

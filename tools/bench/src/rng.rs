@@ -1,9 +1,9 @@
-//! Numbers that a seed tells, for made-up markets. Knows no market.
+//! Numbers derived from a seed, for made-up markets. Knows no market.
 
 /// Deterministic numbers (splitmix64).
-pub struct Dice(pub u64);
+pub struct SeededRng(pub u64);
 
-impl Dice {
+impl SeededRng {
     /// The next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
