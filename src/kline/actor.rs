@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
+use super::by_symbol::BySymbol;
 use super::db::Mark;
 use super::message::{CandleJob, Dirty, Item, OldTrade, Update};
 use super::recent::{RECENT, Recent};
@@ -21,9 +22,6 @@ use super::store::{DoubleBufferedKlineStore, FlatKlineStore, LatestSlots, Swappe
 use fold::candles::generator::{BarEvent, KlineGenerator, What};
 use model::interval::Interval;
 use model::kline::KlineData;
-
-/// Trades whose places are fetched into the cache together.
-const TOGETHER: usize = 16;
 
 /// The candles of one symbol.
 #[derive(Default)]
@@ -84,6 +82,7 @@ pub struct CandleWorker {
     /// The most recent trades by symbol, apart from the actors: see [`CandleWorker::remember`].
     recent: Vec<Recent>,
     recent_max: usize,
+    by_symbol: BySymbol,
     shown: Shown,
     whole: FlatKlineStore,
     swapper: Swapper,
@@ -101,6 +100,7 @@ impl CandleWorker {
             actors: Vec::new(),
             recent: Vec::new(),
             recent_max: RECENT,
+            by_symbol: BySymbol::default(),
             shown,
             whole: FlatKlineStore::default(),
             swapper,
@@ -174,26 +174,27 @@ impl CandleWorker {
         self.totals
     }
 
-    /// Keeps the trades of a batch. A pass of its own: these stores miss every cache, and one behind the other they
-    /// wait together instead of each for itself.
-    #[inline(never)]
+    /// Keeps the trades of a batch. A pass of its own, symbol by symbol: the trades kept are far more than a cache holds,
+    /// and so the places of one symbol's trades, which follow one another, are fetched together.
     fn remember(&mut self, items: &[Item]) {
         self.recent.resize_with(self.actors.len(), Recent::default);
-        for items in items.chunks(TOGETHER) {
-            // Stores wait in their order, loads do not: what will be written over is read first, all of it at once.
-            let oldest = |item: &Item| match item {
-                Item::Tick(tick) => self.recent.get(tick.symbol_index as usize).map_or(0, Recent::oldest_us),
-                _ => 0,
-            };
-            std::hint::black_box(items.iter().fold(0, |all, item| all ^ oldest(item)));
-            for item in items {
-                match item {
-                    Item::Tick(tick) => {
-                        let Some(recent) = self.recent.get_mut(tick.symbol_index as usize) else { continue };
-                        self.totals.recent += recent.put(tick, self.recent_max) as u64;
-                    }
-                    other => self.remember_else(other),
+        for run in items.split_inclusive(|item| !matches!(item, Item::Tick(_))) {
+            self.by_symbol.clear(self.actors.len());
+            for (at, item) in run.iter().enumerate() {
+                if let Item::Tick(tick) = item {
+                    self.by_symbol.push(tick.symbol_index as usize, at);
                 }
+            }
+            for (symbol_index, first) in self.by_symbol.symbols() {
+                let Some(recent) = self.recent.get_mut(symbol_index) else { continue };
+                let mut at = Some(first);
+                while let Some(Item::Tick(tick)) = at.and_then(|at| run.get(at)) {
+                    self.totals.recent += recent.put(tick, self.recent_max) as u64;
+                    at = at.and_then(|at| self.by_symbol.next(at));
+                }
+            }
+            if let Some(other) = run.last() {
+                self.remember_else(other);
             }
         }
     }

@@ -19,6 +19,7 @@
 mod actor;
 pub mod archive;
 pub mod backfill;
+mod by_symbol;
 pub mod client;
 pub mod compare;
 mod consumer;

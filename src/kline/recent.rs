@@ -192,12 +192,6 @@ impl Recent {
         self.newest_id = self.ring.last().map(|newest| newest.last_id);
     }
 
-    /// Time of the oldest trade, us: of the one whose place the next one takes when there is no more room.
-    #[inline]
-    pub fn oldest_us(&self) -> i64 {
-        self.ring.get(self.oldest).map_or(0, |oldest| oldest.ts_us)
-    }
-
     /// Trades there is room for.
     pub fn room(&self) -> usize {
         self.ring.capacity()
