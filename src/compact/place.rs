@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use wal_format::{Incarnation, Known, Lineage, Position, Run, SegmentId, Seq};
+use wal_format::{Incarnation, KnownRun, Lineage, Position, Run, SegmentId, Seq};
 
 use fold::part::OpenPart;
 use lake::hash::hex;
@@ -58,7 +58,7 @@ impl Place {
 
     /// True when the log had all of `runs`.
     pub fn had(&self, runs: &[Run]) -> bool {
-        self.lineage.as_ref().is_none_or(|lineage| runs.iter().all(|run| lineage.knows(*run) != Known::No))
+        self.lineage.as_ref().is_none_or(|lineage| runs.iter().all(|run| lineage.knows(*run) != KnownRun::No))
     }
 
     /// Up to where the records that `manifest` tells of are this log's: its end, or the end of the last run that both

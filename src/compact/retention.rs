@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use wal_format::{Shelf, durable, error_chain};
+use wal_format::{SegmentDirs, durable, error_chain};
 
 use super::chain::REMOVED;
 use super::error::CompactError;
@@ -300,7 +300,7 @@ impl Keeper {
     /// Newest record and size of every archived segment in `dir`.
     fn facts(&self, dir: &Path) -> Result<Facts, CompactError> {
         let mut facts = Vec::new();
-        let shelf = Shelf::new(dir);
+        let shelf = SegmentDirs::new(dir);
         let paths: Vec<PathBuf> = shelf
             .ids()
             .map_err(CompactError::at("list", dir))?

@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use wal_format::{Kind, LossReason, LostRange, RecordRef, Run, SegmentId, Seq, record};
+use wal_format::{Kind, LostRange, LostReason, RecordRef, Run, SegmentId, Seq, record};
 
 use super::decode::{FrameDecoder, Undecodable, Verdict, encoding_of};
 use super::dedupe::{Carrier, Dedupe, FetchedIds, SavedDedupe};
@@ -524,7 +524,7 @@ pub fn missing_beginning(record: &RecordRef<'_>) -> Option<LostRange> {
         segment: SegmentId(0),
         offset: 0,
         bytes: 0,
-        reason: LossReason::MissingSegment,
+        reason: LostReason::MissingSegment,
         below_durable: false,
     })
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lake::hash::hex;
-use wal_format::{LineageError, Position, ReadError, SegmentInfo, Shelf};
+use wal_format::{LineageError, Position, ReadError, SegmentDirs, SegmentInfo};
 
 /// The logs of a venue cannot be found, or not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +48,9 @@ pub enum ShelfError {
 ///
 /// # Errors
 /// When a directory or a segment cannot be read.
-pub fn shelves(archive_root: &Path, dir: &Path) -> Result<Vec<([u8; 16], Shelf, u64)>, ShelfError> {
+pub fn shelves(archive_root: &Path, dir: &Path) -> Result<Vec<([u8; 16], SegmentDirs, u64)>, ShelfError> {
     let mut found = Vec::new();
-    let mut add = |shelf: Shelf| -> Result<(), ShelfError> {
+    let mut add = |shelf: SegmentDirs| -> Result<(), ShelfError> {
         let lineage = shelf.lineage().map_err(|err| segments_of(&shelf, err.into()))?;
         let Some(lineage) = lineage else { return Ok(()) };
         let segments = shelf.list().map_err(|err| segments_of(&shelf, err))?;
@@ -60,7 +60,7 @@ pub fn shelves(archive_root: &Path, dir: &Path) -> Result<Vec<([u8; 16], Shelf, 
     };
     let live = wal_format::lineage(dir).map_err(|source| ShelfError::Lineage { dir: dir.to_owned(), source })?;
     let archive = live.map(|lineage| archive_dir(archive_root, dir, &lineage.log_uuid()));
-    add(Shelf::with_archive(dir, archive.as_deref()))?;
+    add(SegmentDirs::with_archive(dir, archive.as_deref()))?;
     let root = archive_root.join(dir.file_name().unwrap_or_default());
     let mut others: Vec<PathBuf> = match std::fs::read_dir(&root) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -71,12 +71,12 @@ pub fn shelves(archive_root: &Path, dir: &Path) -> Result<Vec<([u8; 16], Shelf, 
     others.retain(|path| path.is_dir() && Some(path) != archive.as_ref());
     others.sort();
     for path in others {
-        add(Shelf::new(&path))?;
+        add(SegmentDirs::new(&path))?;
     }
     Ok(found)
 }
 
-fn segments_of(shelf: &Shelf, source: ReadError) -> ShelfError {
+fn segments_of(shelf: &SegmentDirs, source: ReadError) -> ShelfError {
     ShelfError::Segments { dir: shelf.dir().to_owned(), source }
 }
 
@@ -85,7 +85,7 @@ fn segments_of(shelf: &Shelf, source: ReadError) -> ShelfError {
 ///
 /// # Errors
 /// When a directory or a segment cannot be read.
-pub fn tapes(archive_root: &Path, dir: &Path, from_ns: u64) -> Result<Vec<(Shelf, Position)>, ShelfError> {
+pub fn tapes(archive_root: &Path, dir: &Path, from_ns: u64) -> Result<Vec<(SegmentDirs, Position)>, ShelfError> {
     let mut found = Vec::new();
     for (_, shelf, _) in shelves(archive_root, dir)? {
         let mut segments = shelf.list().map_err(|err| segments_of(&shelf, err))?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use serde::Serialize;
-use wal_format::{Hold, OwnedRecord, Position, Shelf};
+use wal_format::{Hold, OwnedRecord, Position, SegmentDirs};
 
 use super::actor::{CandleWorker, Shown};
 use super::db::{self, CandleDb, Checkpoint};
@@ -58,7 +58,7 @@ impl std::fmt::Display for VenueReport {
 struct Records {
     /// Segments stay until they are read.
     _holds: Vec<Hold>,
-    tapes: VecDeque<(Shelf, Position)>,
+    tapes: VecDeque<(SegmentDirs, Position)>,
     log: Option<Box<dyn RecordSource>>,
     next: Option<OwnedRecord>,
     from_ns: u64,

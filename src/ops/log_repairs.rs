@@ -30,7 +30,7 @@ pub fn tell(dir: &Path, report: &RepairReport) {
         tracing::warn!(log = %dir.display(), path = %path.display(),
             "a file that is no segment of this log, or cannot be read as one, was moved to quarantine");
     }
-    if let Some((announced, missing)) = report.loss_below_durable {
+    if let Some((announced, missing)) = report.lost_below_durable {
         tracing::error!(log = %dir.display(), %announced, first_missing = %missing,
             "records are lost that the disk had answered for: it, or its file system, does not keep its promises");
     }

@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 
 use smallvec::SmallVec;
 use venue_sim::{Entry, Item, Recording};
-use wal_format::{Hold, Kind, Position, RecordRef, SegmentId, Shelf, error_chain, flags};
+use wal_format::{Hold, Kind, Position, RecordRef, SegmentDirs, SegmentId, error_chain, flags};
 
 use capture::Capture;
 use fold::hold;
@@ -83,8 +83,8 @@ pub struct LogRecording {
     venue: &'static Venue,
     range: Range,
     /// Where each log lies, and where reading begins.
-    tapes: VecDeque<(Shelf, Position)>,
-    tape: Option<(Shelf, Box<dyn RecordSource>)>,
+    tapes: VecDeque<(SegmentDirs, Position)>,
+    tape: Option<(SegmentDirs, Box<dyn RecordSource>)>,
     /// Everything from here on is played.
     playing: bool,
     /// Found by looking ahead.
@@ -132,7 +132,7 @@ impl LogRecording {
     }
 
     /// Looks for the first listing and the first books behind `from`.
-    fn look_ahead(&mut self, shelf: &Shelf, from: Position, from_ns: u64) {
+    fn look_ahead(&mut self, shelf: &SegmentDirs, from: Position, from_ns: u64) {
         let Some(mut log) = open(shelf, from) else { return };
         let until = from_ns.saturating_add(LOOK_NS).min(self.range.to_ns);
         loop {
@@ -152,7 +152,7 @@ impl LogRecording {
     }
 }
 
-fn open(shelf: &Shelf, from: Position) -> Option<Box<dyn RecordSource>> {
+fn open(shelf: &SegmentDirs, from: Position) -> Option<Box<dyn RecordSource>> {
     match RecordedLog::open(shelf, from) {
         Ok(log) => Some(Box::new(log)),
         Err(err) => {

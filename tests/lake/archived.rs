@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use lake::{Lake, diff_trees};
-use wal_format::{LogReader, Position, ReaderOptions, Shelf, Step};
+use wal_format::{LogReader, Position, ReaderOptions, SegmentDirs, Step};
 
 use crate::support::logs::{copy_tree, frames, record};
 use crate::support::venue::{Exchange, market, write_config_for};
@@ -72,7 +72,7 @@ fn what_is_collected_is_archived_behind_the_readers_and_replay_proves_it_from_th
     let archive = archive_of(&data, "binance-spot").unwrap();
     let listed = names(Some(&archive));
     assert!(listed.len() >= 3 && listed.iter().all(|n| n.ends_with(".wal.zst")), "{listed:?}");
-    let live = Shelf::new(&data.join("wal/binance-spot")).list().unwrap();
+    let live = SegmentDirs::new(&data.join("wal/binance-spot")).list().unwrap();
     assert!(live.iter().filter(|s| s.sealed).count() <= 2, "sealed and passed segments are gone");
     let out = run(&["replay", "--verify", "--config", config]);
     assert!(out.status.success() && both(&out).contains(" 0 different"), "{}", both(&out));

@@ -37,7 +37,7 @@ use crate::sys::Appender;
 pub(crate) const CLOCK_EVERY_NS: u64 = 10_000_000_000;
 /// A wall clock that moved by more than this against the monotonic one is recorded at once.
 const CLOCK_STEP_NS: u64 = 50_000_000;
-/// The preparer is told about the tail at least this often.
+/// The preparer is notified of the tail at least this often.
 const NUDGE_BYTES: u64 = 1024 * 1024;
 
 /// One record to append.
@@ -99,7 +99,7 @@ pub struct LogWriter {
     signals_seen: u64,
     /// The next append touches memory that a sync write-protected.
     after_sync: bool,
-    /// Tell the background threads when the tail passes this.
+    /// Notify the background threads when the tail passes this.
     nudge_at: u64,
     nudge_bytes: u64,
     every: bool,
@@ -218,7 +218,7 @@ impl LogWriter {
         Ok(seq)
     }
 
-    /// Appends a REST response: `meta_json` tells of the request, `body` is kept byte for byte.
+    /// Appends a REST response: `meta_json` describes the request, `body` is kept byte for byte.
     ///
     /// # Errors
     /// As [`LogWriter::append`].
@@ -268,7 +268,7 @@ impl LogWriter {
     }
 
     /// The name of a background thread that ended by a panic. Records are still taken, but nothing forces them to disk
-    /// (`wal-sync`), or no further segment is made (`wal-prepare`): the log should be opened anew. To be asked for about
+    /// (`wal-sync`), or no further segment is made (`wal-prepare`): the log should be opened again. To be checked about
     /// once a second.
     #[must_use]
     pub fn lost_thread(&self) -> Option<&'static str> {
@@ -292,7 +292,7 @@ impl LogWriter {
         crate::bell::Ringer::new(self.control.window())
     }
 
-    /// How the repair of the tails of earlier runs goes; `None` when it was not asked for.
+    /// How the repair of the tails of earlier runs goes; `None` when it was not requested.
     #[must_use]
     pub fn repairs(&self) -> Option<Arc<Repairs>> {
         self.repair.as_ref().map(RepairThread::repairs)
@@ -316,7 +316,7 @@ impl LogWriter {
         self.epoch
     }
 
-    /// What tells this run from one with the same number in another copy of the log.
+    /// What distinguishes this run from one with the same number in another copy of the log.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
@@ -346,7 +346,7 @@ impl LogWriter {
         Seq(self.next_seq.get().saturating_sub(1))
     }
 
-    /// Stores a record for which room was checked, and tells everyone.
+    /// Stores a record for which room was checked, and notifies everyone.
     #[inline]
     pub(crate) fn put(&mut self, ts_recv_ns: u64, conn: u32, kind: Kind, mut record_flags: u8, payload: &[u8]) -> Seq {
         let mut ts = ts_recv_ns;
@@ -396,7 +396,7 @@ impl LogWriter {
         AppendError::TooLarge { bytes, max: self.payload_max }
     }
 
-    /// Tells the background threads where the tail is.
+    /// Notifies the background threads where the tail is.
     #[cold]
     fn nudge(&mut self) {
         self.nudge_at = self.active.tail + self.nudge_bytes;
@@ -437,7 +437,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Appends a SYNC record if the durable position moved past a record worth telling of. SYNC
+    /// Appends a SYNC record if the durable position moved past a record worth reporting. SYNC
     /// records alone do not count, or an idle log would sync its own SYNC records for ever.
     fn note_durable(&mut self, ts_recv_ns: u64) -> Result<(), AppendError> {
         let durable = self.syncer.shared.durable();

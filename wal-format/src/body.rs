@@ -122,7 +122,7 @@ impl Body {
     }
 
     /// The ranges of `from..to` that may hold anything but zeros, ascending. What was reserved and never written costs
-    /// no reading; where the file system cannot tell, and in an archive, it is all one range.
+    /// no reading; where the file system does not know, and in an archive, it is all one range.
     pub fn data_ranges(&self, from: u64, to: u64) -> Result<Vec<(u64, u64)>, ReadError> {
         let Form::Plain(file) = &self.kind else { return Ok(vec![(from, to)]) };
         alloc::data_ranges(file, from, to).map_err(|e| self.io(from, e))

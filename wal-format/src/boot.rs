@@ -1,4 +1,4 @@
-//! Which run of the machine this is: tells a killed process from a lost page cache.
+//! Which run of the machine this is: distinguishes a killed process from a lost page cache.
 
 /// The kernel's random id of this boot; zeros where it cannot be read (then nothing is trusted on
 /// its account). Read once per process.

@@ -37,11 +37,11 @@ pub enum CheckpointError {
     /// It was made of another copy of this log: the log, or what stored the checkpoint, was restored from a backup or
     /// cloned. An older checkpoint may still be of a run that both had ([`crate::Lineage::last_common`]).
     #[error(
-        "it stands in {run}, which this log never had ({}; its newest run is {newest}): the log was restored from a backup or is a clone",
+        "it is in {run}, which this log never had ({}; its newest run is {newest}): the log was restored from a backup or is a clone",
         known.map_or_else(|| format!("it had no run {}", run.epoch), |known| format!("its run {} was {known}", run.epoch))
     )]
     OfAnotherRun {
-        /// The run it stands in.
+        /// The run it is in.
         run: Run,
         /// The log's own run with this number.
         known: Option<Incarnation>,

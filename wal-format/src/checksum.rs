@@ -27,7 +27,7 @@ pub fn record(initial: u32, commit: u32, rest: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The checksum of bytes that already stand in the covered order.
+/// The checksum of bytes that are already in the covered order.
 #[must_use]
 #[inline]
 pub fn covered(initial: u32, bytes: &[u8]) -> u32 {

@@ -69,7 +69,7 @@ const COMMITTED: Group = Group { begin: Word::CommittedBegin, end: Word::Committ
 const DURABLE: Group = Group { begin: Word::DurableBegin, end: Word::DurableSeq };
 const HEARTBEAT: Group = Group { begin: Word::HeartbeatBegin, end: Word::HeartbeatMono };
 
-/// Looks at words that are being changed before they are taken as they stand. A change takes nanoseconds; a writer
+/// Looks at words that are being changed before they are taken as they are. A change takes nanoseconds; a writer
 /// that was killed or stopped in the middle of one never ends it.
 const LOOKS: u32 = 64;
 /// The last of these looks are this far apart: longer than a thread is kept from its core as a rule.
@@ -134,7 +134,7 @@ impl ControlState {
 /// Reads the page of the log in `dir`; `None` if there is none or it is not one.
 ///
 /// Positions are those of one instant, except where a writer was killed or stopped between two stores of one: then
-/// they stand at most one record, or one roll, apart, and never before the true position.
+/// they are at most one record, or one roll, apart, and never before the true position.
 #[must_use]
 pub fn read(dir: &Path) -> Option<ControlState> {
     let file = regular::open(&dir.join(CONTROL_FILE)).ok()?;
@@ -152,7 +152,7 @@ pub(crate) fn left(storage: &dyn Storage, dir: &Path) -> Option<ControlState> {
     })
 }
 
-/// `looks`: how often words that are not settled are looked at before they are taken as they stand.
+/// `looks`: how often words that are not settled are looked at before they are taken as they are.
 fn decode(looks: u32, load: impl Fn(Word, Ordering) -> u64) -> Option<ControlState> {
     let word = |word| load(word, Ordering::Relaxed);
     if word(Word::Magic) != CONTROL_MAGIC {
@@ -193,9 +193,9 @@ fn decode(looks: u32, load: impl Fn(Word, Ordering) -> u64) -> Option<ControlSta
     })
 }
 
-/// What `words` sees once all of it is of one change and `whole`. Patience is bounded: then it is taken as it stands.
+/// What `words` sees once all of it is of one change and `whole`. Patience is bounded: then it is taken as it is.
 ///
-/// A writer of version 1 tells of no changes: its words are taken when they stay the same over two looks.
+/// A writer of version 1 marks no changes: its words are taken when they stay the same over two looks.
 fn settled<T: PartialEq>(
     looks: u32,
     load: &impl Fn(Word, Ordering) -> u64,
@@ -433,7 +433,7 @@ mod tests {
                 control.store(Word::CommittedOffset, 4200);
             });
             let seen = read(dir.path()).unwrap().committed;
-            // Where its writer stands still in the middle for longer than that, what is there is taken.
+            // Where its writer stops in the middle for longer than that, what is there is taken.
             assert!(seen.offset == 4200 || seen.offset == 0, "{seen}");
         });
         assert_eq!(read(dir.path()).unwrap().committed.to_string(), "4@4200 (1:8)");

@@ -37,7 +37,7 @@ pub(crate) fn segment_files(dir: &Path) -> Result<Vec<SegmentId>, StateError> {
     Ok(ids)
 }
 
-/// Ids of the segments that recovery set aside, ascending.
+/// Ids of the segments that recovery quarantined, ascending.
 pub(crate) fn quarantined(dir: &Path) -> Result<Vec<SegmentId>, StateError> {
     segment_files(&dir.join(QUARANTINE_DIR))
 }

@@ -2,7 +2,7 @@
 //!
 //! A rename alone survives a killed process, not a power cut: the new name can be on disk before
 //! the bytes, or not at all. Everything that publishes a file in this workspace goes through
-//! here, so the order stands in one place. Never deletes anything but what it is told to.
+//! here, so the order is in one place. Deletes only what it is asked to.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::regular;
 
 /// Publishes a complete file under its final name: sync `tmp`, rename it to `dest`, sync the
-/// directory of `dest`. Durable on return; replaces what stood there.
+/// directory of `dest`. Durable on return; replaces what was there.
 ///
 /// # Errors
 /// The first step that fails. Before the rename nothing has changed; after it the file is
@@ -29,7 +29,7 @@ pub fn publish_file(tmp: &Path, dest: &Path) -> io::Result<()> {
 /// same time one succeeds. Between processes the lock of whoever shares the directory decides.
 ///
 /// # Errors
-/// `AlreadyExists` when something stands there; else as [`publish_file`].
+/// `AlreadyExists` when something is there; else as [`publish_file`].
 pub fn publish_new(tmp: &Path, dest: &Path) -> io::Result<()> {
     sync_file(tmp)?;
     rename_new(tmp, dest)?;
@@ -111,7 +111,7 @@ pub fn append_lines(path: &Path, lines: &[u8]) -> io::Result<()> {
 /// Creates `dir` and every missing parent, and makes each new entry durable.
 ///
 /// # Errors
-/// As the file system reports; also when something else than a directory stands there.
+/// As the file system reports; also when something else than a directory is there.
 pub fn create_dir_all(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());

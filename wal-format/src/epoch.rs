@@ -1,7 +1,7 @@
 //! The EPOCH file: identity of the log, runs of its writer, and the first segment id never used.
 //!
 //! A two-slot file (`slots`), written durably before the first record of a run and before each
-//! segment becomes usable. It decides whose log it is ([`crate::lineage()`]). Its loss is not fatal: what matters is
+//! segment becomes usable. It decides whose log it is ([`crate::lineage()`]). Losing it is not fatal: what matters is
 //! derived again from headers and acks, with a warning, unless they disagree.
 
 use std::path::{Path, PathBuf};
@@ -162,7 +162,7 @@ impl EpochFile {
         Ok((EpochFile { path, slots, damaged }, state))
     }
 
-    /// Whether something stood there that could not be read: what was read may not be the newest that was stored.
+    /// Whether something was there that could not be read: what was read may not be the newest that was stored.
     pub fn found_damage(&self) -> bool {
         self.damaged
     }

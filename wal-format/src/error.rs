@@ -41,7 +41,7 @@ pub enum OpenError {
         /// It.
         path: PathBuf,
     },
-    /// A file stands where the log must put its own, and is not ours to replace.
+    /// A file is where the log must put its own, and is not ours to replace.
     #[error("{} is in the way: it is not a file of this log", path.display())]
     ForeignFile {
         /// It.
@@ -69,7 +69,7 @@ pub enum OpenError {
         path: PathBuf,
         /// Bytes of one segment.
         needed: u64,
-        /// Bytes free for this user, if the file system tells.
+        /// Bytes free for this user, if the file system reports it.
         available: Option<u64>,
     },
     /// An option lies outside its range.
@@ -127,7 +127,7 @@ pub enum ResumeError {
     Checkpoint {
         /// The log.
         dir: PathBuf,
-        /// Where it stands, and what this log had.
+        /// Where it points, and what this log had.
         source: CheckpointError,
     },
 }
@@ -155,7 +155,7 @@ pub enum AppendError {
         path: PathBuf,
         /// Bytes of one segment.
         needed: u64,
-        /// Bytes free for this user, if the file system tells.
+        /// Bytes free for this user, if the file system reports it.
         available: Option<u64>,
     },
     /// A new segment could not be made for another reason than space.

@@ -15,12 +15,12 @@ use crate::source::{Admission, Check, Proof, Source};
 
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// What stands at a byte.
+/// What is at a byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The segment.
     pub segment: SegmentId,
-    /// The byte that was asked for.
+    /// The byte in question.
     pub offset: u64,
     /// It is what the format wants there.
     pub valid: bool,

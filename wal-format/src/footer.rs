@@ -1,7 +1,7 @@
 //! The footer of a sealed segment: a summary that can be rebuilt from the records, and the proof
 //! that they are on disk.
 //!
-//! It stands at `layout::footer_offset`, which the SEAL record repeats, and is written by the
+//! It is at `layout::footer_offset`, which the SEAL record repeats, and is written by the
 //! syncer after the data range is durable (`synced` set), or by recovery. It is never evidence
 //! against the records: whoever doubts it walks them.
 
@@ -122,9 +122,9 @@ pub struct FooterSummary {
     pub counts: Vec<KindCount>,
     /// Sparse index.
     pub index: Vec<IndexEntry>,
-    /// The first holes, at most 64.
+    /// The first HOLE spans, at most 64.
     pub holes: Vec<HoleEntry>,
-    /// All holes.
+    /// How many HOLE spans there are in all.
     pub holes_total: u64,
 }
 
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unwritten_footer_is_told_from_a_damaged_one() {
+    fn an_unwritten_footer_is_distinguished_from_a_damaged_one() {
         assert_eq!(FooterSummary::decode(&[0; 8192]), Err(PreludeError::Zero));
         assert!(matches!(FooterSummary::decode(&[1; 8192]), Err(PreludeError::Magic { .. })));
     }

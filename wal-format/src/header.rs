@@ -12,7 +12,7 @@ use crate::layout::{DATA_START, HEADER_VERSION, SEGMENT_MAGIC, footer_offset, is
 use crate::prelude::{self, PreludeError};
 use crate::record::{ClockPair, SegmentId};
 
-/// The longest writer version that is stored, in bytes; longer ones are cut.
+/// The longest writer version that is stored, in bytes; longer ones are truncated.
 pub const WRITER_VERSION_BYTES_MAX: usize = 128;
 
 /// `crc_kind` of CRC-32/IEEE, the only one so far.
@@ -99,7 +99,7 @@ pub struct SegmentHeader {
     pub segment: SegmentId,
     /// The run of the writer that owns it.
     pub epoch: u32,
-    /// What tells that run from one with the same number in another copy of the log.
+    /// What distinguishes that run from one with the same number in another copy of the log.
     pub incarnation: Incarnation,
     /// Random per segment: start of its record checksums.
     pub salt: u64,
@@ -142,7 +142,7 @@ impl SegmentHeader {
         checksum::initial(self.salt)
     }
 
-    /// End of the area in which records may stand, and place of the footer.
+    /// End of the area in which records may be, and place of the footer.
     #[must_use]
     pub fn data_limit(&self) -> u64 {
         footer_offset(self.segment_bytes)

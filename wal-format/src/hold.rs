@@ -52,7 +52,7 @@ pub struct Held {
 
 impl Hold {
     /// Keeps the segments of the log in `dir` from `from` on. `name` (a file name without suffix) has to be one that
-    /// nobody else ever uses; `purpose` is told to others.
+    /// nobody else ever uses; `purpose` is shown to others.
     ///
     /// # Errors
     /// When the file cannot be written or locked, or the name is taken.

@@ -22,7 +22,7 @@ impl Incarnation {
 
     /// Draws one. Its short form is never all zeros, so that names made of it are never those of version 1.
     pub(crate) fn draw(entropy: &dyn Fn() -> u64) -> Self {
-        // A source that only ever gives zeros there is no source; the last bit stands in for it.
+        // A source that only ever gives zeros there is no source; the last bit replaces it.
         const TRIES: u32 = 64;
         let short_is_zero = |word: &u64| word >> (64 - 4 * SHORT_DIGITS) == 0;
         let drawn = (0..TRIES).map(|_| entropy()).find(|word| !short_is_zero(word));
@@ -71,7 +71,7 @@ impl FromStr for Incarnation {
 pub struct Run {
     /// Which one, counted from 1.
     pub epoch: u32,
-    /// What tells it from a run with the same number in another copy of the log.
+    /// What distinguishes it from a run with the same number in another copy of the log.
     pub incarnation: Incarnation,
 }
 

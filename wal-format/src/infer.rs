@@ -1,6 +1,6 @@
 //! Running CRC-32/IEEE backwards: which start value leads to this checksum over these bytes?
 //!
-//! The start value of every record checksum comes from the segment's salt, and the salt stands
+//! The start value of every record checksum comes from the segment's salt, and the salt is
 //! in the header block. A header lost to a bad sector would take the whole segment with it, if
 //! the records could not name the start value themselves: each step of a CRC is invertible, so
 //! one record gives one candidate, and a second record that gives the same candidate confirms

@@ -34,7 +34,7 @@ pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 /// Longest segment: offsets stay below 2^31, so a 32-bit reader can map one.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
-// ---- words that stand in front of a versioned body (header block, footer) -------------------
+// ---- words in front of a versioned body (header block, footer) -------------------
 
 /// First eight bytes of a segment. The line ends catch a text-mode copy.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"TDSEG\r\n\x1a";
@@ -110,9 +110,9 @@ pub const SEAL_BYTES: u64 = record_bytes(SEAL_PAYLOAD_BYTES) as u64;
 
 /// The footer's sparse index has one entry per this many bytes of data.
 pub const INDEX_STRIDE_BYTES: u64 = 256 * 1024;
-/// The footer lists at most this many holes; `holes_total` tells if there were more.
+/// The footer lists at most this many HOLE spans; `holes_total` says if there were more.
 pub const FOOTER_HOLES_MAX: usize = 64;
-/// Room for prelude, fixed fields, counts per kind and holes.
+/// Room for prelude, fixed fields, counts per kind and HOLE spans.
 const FOOTER_FIXED_BYTES: u64 = 2 * BLOCK_BYTES;
 /// Room for one index entry.
 const FOOTER_INDEX_ENTRY_BYTES: u64 = 24;
@@ -157,8 +157,8 @@ pub const fn footer_room(segment_bytes: u64) -> u64 {
     (FOOTER_FIXED_BYTES + entries * FOOTER_INDEX_ENTRY_BYTES).next_multiple_of(BLOCK_BYTES)
 }
 
-/// Where the footer of a segment of this length stands: also the end of the area in which
-/// records may stand.
+/// Where the footer of a segment of this length is: also the end of the area in which
+/// records may be.
 #[must_use]
 pub const fn footer_offset(segment_bytes: u64) -> u64 {
     segment_bytes.saturating_sub(footer_room(segment_bytes))

@@ -1,12 +1,12 @@
 //! A segmented, memory-mapped write-ahead log: one writer, any number of readers in other
-//! processes, nothing appended is lost when the writer is killed, every loss is accounted for.
+//! processes, nothing appended is lost when the writer is killed, every lost record is accounted for.
 //!
 //! ```text
 //!  LogWriter -- append --> segment N (mapped) --> SEAL --> segment N+1 ...
 //!    |            one release store per record       |
 //!    +- prepare   allocated segments ahead           +- sync: data on disk, then the footer
 //!    +- repair    tails of earlier runs, beside the first append
-//!  LogReader -- acquire load --> records, exact losses, SEAL --> next segment
+//!  LogReader -- acquire load --> records, exact lost ranges, SEAL --> next segment
 //!    +- ack       what a reader has safe elsewhere --> retire: segments nobody needs
 //! ```
 //!
@@ -19,7 +19,7 @@
 //!   [`segment`], [`epoch`], [`control`]; `sys` holds all `unsafe`
 //! - identity: [`incarnation`] of a run, [`mod@lineage`] of a log, `survey` by its next writer; `checkpoint`, a place in it
 //! - writing: `open`, `append`, `prepare`, `sync`, `positions`, `stats`, `options`, [`receive`]
-//! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]; `shelf` finds segments wherever they lie, `body` reads
+//! - reading: [`read`], [`step`], [`ack`], [`state`], [`verify`]; `segment_dirs` finds segments wherever they lie, `body` reads
 //!   them plain or from an [`mod@archive`]
 //! - after a crash: [`recover`] decides, [`mod@repair`] carries out; [`mod@retire`] deletes,
 //!   [`hold`] keeps it from that
@@ -73,7 +73,7 @@ pub mod retire;
 pub mod salvage;
 mod scan;
 pub mod segment;
-mod shelf;
+mod segment_dirs;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod slots;
@@ -104,19 +104,19 @@ pub use error::{AppendError, CloseError, LockError, OpenError, ResumeError, Sync
 pub use footer::{FooterSummary, SealedBy};
 pub use hold::{Hold, holds};
 pub use incarnation::{Incarnation, Run};
-pub use lineage::{Foreign, Known, Lineage, lineage};
+pub use lineage::{Foreign, KnownRun, Lineage, lineage};
 pub use options::{Clock, LogOptions, SyncPolicy};
-pub use read::{Found, LogReader, ReaderOptions};
+pub use read::{Advance, LogReader, ReaderOptions};
 pub use read_error::chain as error_chain;
 pub use read_error::{AckError, LineageError, ReadError, RepairError, RetireError, StateError};
 pub use receive::ReceiveClock;
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
 pub use repair::{RepairFailure, RepairReport, Repairs, repair};
 pub use retire::{Evidence, may_retire, retirable, retire};
-pub use shelf::Shelf;
+pub use segment_dirs::SegmentDirs;
 pub use state::{LogState, SegmentInfo, SegmentState, bytes_between, is_log_dir, list_segments, log_state};
 pub use stats::{Count, WriterStats};
-pub use step::{Backoff, LossReason, LostRange, OwnedRecord, Record, RecordRef, RestRef, Step};
+pub use step::{Backoff, LostRange, LostReason, OwnedRecord, Record, RecordRef, RestRef, Step};
 pub use sync::SyncHandle;
 
 /// The example in the README compiles.

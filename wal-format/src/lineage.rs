@@ -9,7 +9,7 @@
 //! Never a vote: one good EPOCH outweighs any number of segments. Worked example of a backup: run 1 was copied in the
 //! middle and went on to 1:900, run 2 (`aa..`) followed, and both were published. The copy is put back. Its EPOCH knows
 //! run 1 only; the next writer starts run 2 (`bb..`). A manifest or an ack of run 2 (`aa..`) is now
-//! [`CheckpointError::OfAnotherRun`], one of run 1 still holds, wherever in it it stands: what the copy lacks of run 1
+//! [`CheckpointError::OfAnotherRun`], one of run 1 still holds, at any position in it: what the copy lacks of run 1
 //! was never given to other records.
 //!
 //! Worked example of an EPOCH that was put back alone: it knows runs 1 and 2 and gave ids up to 20, segments 21 to 40
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use self::settle::lineage;
-pub(crate) use self::settle::{Claim, of_shelf, settle};
+pub(crate) use self::settle::{Claim, of_dirs, settle};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::identity::hex;
 use crate::incarnation::{Incarnation, Run};
@@ -43,7 +43,7 @@ pub struct Lineage {
 
 /// Whether a log had a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum KnownRun {
     /// It had this very run.
     Yes,
     /// It had another one with this number, or never one with so high a number.
@@ -127,16 +127,16 @@ impl Lineage {
         self.runs.iter().map(|(epoch, incarnation)| Run { epoch: *epoch, incarnation: *incarnation })
     }
 
-    /// Whether the log had `run`. Epoch 0 stands before every run: it had that.
+    /// Whether the log had `run`. Epoch 0 is before every run: it had that.
     #[must_use]
-    pub fn knows(&self, run: Run) -> Known {
+    pub fn knows(&self, run: Run) -> KnownRun {
         match self.incarnation_of(run.epoch) {
-            _ if run.epoch == 0 => Known::Yes,
-            Some(known) if known == run.incarnation => Known::Yes,
-            Some(_) => Known::No,
+            _ if run.epoch == 0 => KnownRun::Yes,
+            Some(known) if known == run.incarnation => KnownRun::Yes,
+            Some(_) => KnownRun::No,
             // Without EPOCH nobody knows which run was the newest.
-            None if self.stored.is_some() && run.epoch > self.newest() => Known::No,
-            None => Known::Unknown,
+            None if self.stored.is_some() && run.epoch > self.newest() => KnownRun::No,
+            None => KnownRun::Unknown,
         }
     }
 
@@ -144,7 +144,7 @@ impl Lineage {
     /// records. What is published of these runs needs not be published again.
     #[must_use]
     pub fn last_common(&self, runs: &[Run]) -> Option<Run> {
-        runs.iter().copied().filter(|run| self.knows(*run) == Known::Yes).max_by_key(|run| run.epoch)
+        runs.iter().copied().filter(|run| self.knows(*run) == KnownRun::Yes).max_by_key(|run| run.epoch)
     }
 
     /// Whether `checkpoint` is a place in this log. One of a run that is too old to be remembered is.
@@ -157,8 +157,8 @@ impl Lineage {
         }
         let run = checkpoint.run();
         match self.knows(run) {
-            Known::Yes | Known::Unknown => Ok(()),
-            Known::No => {
+            KnownRun::Yes | KnownRun::Unknown => Ok(()),
+            KnownRun::No => {
                 Err(CheckpointError::OfAnotherRun { run, known: self.incarnation_of(run.epoch), newest: self.newest() })
             }
         }
@@ -194,7 +194,7 @@ impl Lineage {
         })
     }
 
-    /// Whether this log ever gave this id to a segment, as far as EPOCH tells.
+    /// Whether this log ever gave this id to a segment, as far as EPOCH says.
     pub(crate) fn handed_out(&self, id: SegmentId) -> bool {
         self.stored.is_none_or(|(_, next)| id < next)
     }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! All are `flock`s: the kernel drops them when the process dies, whatever killed it, so there are no timeouts and no
-//! guessing from process ids. What stands in the files (pid, start time, what for) is only for messages.
+//! guessing from process ids. What the files contain (pid, start time, what for) is only for messages.
 //!
 //! A repair touches segments of earlier runs alone: it lists them before it looks whether a writer lives, and a writer
 //! takes no file for its own that was there before it ([`repair`](mod@crate::repair), `open`).
@@ -30,7 +30,7 @@ use crate::regular;
 /// The text in a lock file is never longer.
 const NOTE_BYTES_MAX: u64 = 256;
 
-/// Whoever asks for the holder takes the lock for an instant; a writer that starts just then must not be turned away,
+/// A query for the holder takes the lock for an instant; a writer that starts just then must not be turned away,
 /// not even when the asking process was kept from its core meanwhile.
 const ASKING_TRIES: u32 = 15;
 const ASKING_PAUSE: Duration = Duration::from_millis(3);
@@ -160,7 +160,7 @@ impl Drop for LogLock {
     }
 }
 
-/// Who holds a lock, as far as the lock file tells.
+/// Who holds a lock, as far as the lock file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockHolder {
     /// What for.
@@ -223,7 +223,7 @@ fn old_role(dir: &Path, note: Note) -> LockHolder {
     LockHolder { role: if writes { Role::Writer } else { Role::Repair }, ..note.into() }
 }
 
-/// What stands in a lock file.
+/// The content of a lock file.
 #[derive(Clone, Copy, Default)]
 struct Note {
     role: Option<Role>,

@@ -91,8 +91,8 @@ impl LogWriter {
 
         warnings.extend(spill::tidy(&*storage, dir, &options.spill_dirs, &log_uuid, options.segment_bytes));
         let all: Vec<String> = entries.iter().filter(|e| !e.is_dir).map(|e| e.name.clone()).collect();
-        let donors = prepare::collect_donors(&options, dir, &all, alone.is_some())
-            .map_err(io("set aside unused segments in"))?;
+        let donors =
+            prepare::collect_donors(&options, dir, &all, alone.is_some()).map_err(io("rename unused segments in"))?;
         let stats = Arc::new(WriterStats::default());
         let mut maker = Maker {
             dir: dir.to_path_buf(),
@@ -178,7 +178,7 @@ impl LogWriter {
     }
 }
 
-/// Names what is not the log's; refuses what stands in its way.
+/// Names what is not the log's; refuses what blocks its names.
 fn foreign(dir: &Path, entries: &[Entry], warnings: &mut Vec<String>) -> Result<(), OpenError> {
     for entry in entries {
         let name = entry.name.as_str();
@@ -256,7 +256,7 @@ fn first_free(
     SegmentId(highest.saturating_add(1))
 }
 
-/// The segment of the new run's first records: allocated anew, which takes no look at any old
+/// The segment of the new run's first records: freshly allocated, which takes no look at any old
 /// file; on a full disk one of `names` that an earlier run left unused, once nobody repairs them any more.
 fn make_first(
     maker: &mut Maker,
@@ -292,7 +292,7 @@ fn make_first(
     Err(OpenError::Io { action: "make the first segment in", path: maker.dir.clone(), source: error })
 }
 
-/// The receive time of the log's last record, as far as the status page of the run before tells: times go on from
+/// The receive time of the log's last record, as far as the status page of the run before says: times go on from
 /// there even if the wall clock was set back between the runs. A log may be days ahead whose clock was wrong for a
 /// while and is right again: not to go on from there would file days under one hour. One wrong word of the page is
 /// not to decide for years, though.

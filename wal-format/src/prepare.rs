@@ -54,7 +54,7 @@ pub(crate) struct Maker {
 }
 
 impl Maker {
-    /// The next segment, allocated anew or, with `reuse`, taken over from an earlier run.
+    /// The next segment, freshly allocated or, with `reuse`, taken over from an earlier run.
     pub fn make(&mut self, reuse: bool) -> io::Result<Segment> {
         while self.occupied(self.state.next_segment) {
             self.state.next_segment.0 = self.state.next_segment.0.saturating_add(1);
@@ -109,8 +109,8 @@ impl Maker {
         made
     }
 
-    /// As [`Maker::make`], telling the owner of the writer what comes of it.
-    fn make_telling(&mut self) -> io::Result<Segment> {
+    /// As [`Maker::make`], reporting the outcome to the owner of the writer.
+    fn make_and_report(&mut self) -> io::Result<Segment> {
         let made = self.make(true);
         match &made {
             Ok(_) => {
@@ -316,7 +316,7 @@ fn run(mut maker: Maker, shared: &Shared) -> Maker {
         }
         let due = retry_at.is_none_or(|at| std::time::Instant::now() >= at);
         if missing && due {
-            let made = maker.make_telling();
+            let made = maker.make_and_report();
             retry_at = made.is_err().then(|| std::time::Instant::now() + RETRY);
             let mut queue = shared.lock();
             queue.attempts += 1;
@@ -417,7 +417,7 @@ impl Ahead {
 }
 
 /// Files of earlier runs that were allocated and never used: prepared segments above the last
-/// used one, and segments still in preparation. They are set aside under their temporary names.
+/// used one, and segments still in preparation. They are renamed to their temporary names.
 /// Temporary files that cannot be used are removed. Not `alone`, beside another process that repairs, segments stay
 /// what they are: it may be about to write into one.
 pub(crate) fn collect_donors(
@@ -455,9 +455,9 @@ pub(crate) fn collect_donors(
         if !unused {
             break;
         }
-        let aside = segment::tmp_path(dir, id);
-        storage.rename(&path, &aside)?;
-        donors.push_front(aside);
+        let tmp = segment::tmp_path(dir, id);
+        storage.rename(&path, &tmp)?;
+        donors.push_front(tmp);
     }
     Ok(donors)
 }

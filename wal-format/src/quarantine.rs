@@ -1,8 +1,8 @@
-//! `quarantine/`: where files are moved that stand in a log's way. Nothing there is ever replaced or deleted.
+//! `quarantine/`: where files are moved that block a log's names. Nothing there is ever replaced or deleted.
 //!
 //! ```text
-//!  <20 digits>.wal                              a segment of the log that nobody can read: readers report its loss
-//!  foreign-<20 digits>-<log8>-<incarnation4>.wal  a segment of another log or another copy: no loss of this one
+//!  <20 digits>.wal                              a segment of the log that nobody can read: readers report the lost range
+//!  foreign-<20 digits>-<log8>-<incarnation4>.wal  a segment of another log or another copy: nothing of this one is lost
 //! ```
 //!
 //! A name that is taken gets `.1`, `.2`, ... behind it.
@@ -39,7 +39,7 @@ pub(crate) fn free_path(dir: &Path, name: &str, taken: &dyn Fn(&Path) -> bool) -
 }
 
 /// Moves a segment that is not the log's there, durably. The writer's way, under its lock.
-pub(crate) fn set_aside(
+pub(crate) fn move_in(
     storage: &dyn Storage,
     dir: &Path,
     path: &Path,

@@ -25,7 +25,7 @@
 
 mod between;
 mod damage;
-mod loss;
+mod lost;
 mod pending;
 mod place;
 
@@ -43,9 +43,9 @@ use crate::lineage::{self, Foreign, Lineage};
 use crate::read_error::ReadError;
 use crate::record::{Kind, Position, SegmentId, Seq, flags};
 use crate::segment;
-use crate::shelf::Shelf;
+use crate::segment_dirs::SegmentDirs;
 use crate::source::{Admission, Check, RecordInfo, Source};
-use crate::step::{LossReason, LostRange, RecordRef, Step};
+use crate::step::{LostRange, LostReason, RecordRef, Step};
 use crate::walk::last_byte;
 use crate::watch::Watch;
 
@@ -73,7 +73,7 @@ impl Default for ReaderOptions {
     }
 }
 
-/// Where the reader stands.
+/// Where the reader is.
 #[expect(
     clippy::large_enum_variant,
     reason = "one per reader, and the large variant is the one it is nearly always in"
@@ -97,7 +97,7 @@ struct Inside {
 }
 
 /// What [`LogReader::advance`] came to; [`LogReader::lend`] makes a [`Step`] of it that borrows.
-pub enum Found {
+pub enum Advance {
     /// A record.
     Record(Located),
     /// As [`Step::Lost`].
@@ -116,7 +116,7 @@ pub struct Located {
 
 /// Reads a log from a [`Position`] on, and follows it. See the file's own description.
 pub struct LogReader {
-    shelf: Shelf,
+    dirs: SegmentDirs,
     options: ReaderOptions,
     /// Whose log it is; `None` while there is none, and for a lone file.
     lineage: Option<Lineage>,
@@ -128,7 +128,7 @@ pub struct LogReader {
     placed: bool,
     /// Records before the place to begin at are passed over.
     catching_up: bool,
-    /// Files that are not the log's: all that were met, and those that nobody asked for yet.
+    /// Files that are not the log's: all that were met, and those that nobody took yet.
     passed_by: BTreeSet<PathBuf>,
     remarks: Vec<(PathBuf, Foreign)>,
     expected: Option<Seq>,
@@ -158,7 +158,7 @@ impl LogReader {
             return Err(OpenError::NotADirectory { path: dir.to_path_buf() });
         }
         Ok(LogReader {
-            shelf: Shelf::with_archive(dir, options.archive.as_deref()),
+            dirs: SegmentDirs::with_archive(dir, options.archive.as_deref()),
             options,
             lineage: None,
             from: None,
@@ -185,7 +185,7 @@ impl LogReader {
         let mut reader = Self::open(dir, checkpoint.position, options)?;
         reader.from = Some(checkpoint.run());
         reader.reading = reader.from.filter(|run| run.epoch > 0);
-        if let Some(lineage) = lineage::of_shelf(&reader.shelf)? {
+        if let Some(lineage) = lineage::of_dirs(&reader.dirs)? {
             let source = lineage.check(checkpoint);
             source.map_err(|source| ResumeError::Checkpoint { dir: dir.to_path_buf(), source })?;
         }
@@ -205,10 +205,10 @@ impl LogReader {
             return Err(not_a_segment());
         };
         let run = epoch.zip(incarnation).map(|(epoch, incarnation)| Run { epoch, incarnation });
-        // Let the loader of the footer run once, so that damage is told from a tail.
+        // Let the loader of the footer run once, so that damage is distinguished from a tail.
         source.footer()?;
         Ok(LogReader {
-            shelf: Shelf::new(path.parent().unwrap_or(Path::new("."))),
+            dirs: SegmentDirs::new(path.parent().unwrap_or(Path::new("."))),
             options,
             lineage: log_uuid.map(|uuid| Lineage::of_file(uuid, run)),
             from: None,
@@ -250,12 +250,12 @@ impl LogReader {
     /// The step that [`LogReader::advance`] came to, before any other call. [`LogReader::next`] in two halves is for whoever
     /// does something at a tail and asks again before it lends a record on.
     #[must_use]
-    pub fn lend(&self, found: &Found) -> Step<'_> {
+    pub fn lend(&self, found: &Advance) -> Step<'_> {
         match found {
-            Found::Lost(lost) => Step::Lost(*lost),
-            Found::Tail => Step::Tail,
-            Found::AwaitRepair(segment) => Step::AwaitRepair { segment: *segment },
-            Found::Record(Located { offset, info }) => {
+            Advance::Lost(lost) => Step::Lost(*lost),
+            Advance::Tail => Step::Tail,
+            Advance::AwaitRepair(segment) => Step::AwaitRepair { segment: *segment },
+            Advance::Record(Located { offset, info }) => {
                 let next = self.position();
                 let Place::Inside(inside) = &self.place else {
                     return Step::Tail;
@@ -278,7 +278,7 @@ impl LogReader {
     #[must_use]
     pub fn position(&self) -> Position {
         if let Some(pending) = &self.pending {
-            // A loss that is not told yet is told by whoever reads on from here, too.
+            // A lost range that is not reported yet is reported by whoever reads on from here, too.
             return Position { segment: pending.segment, offset: pending.offset, seq: pending.from };
         }
         let seq = self.expected.unwrap_or(Seq(0));
@@ -316,15 +316,15 @@ impl LogReader {
         std::mem::take(&mut self.remarks)
     }
 
-    /// Lets the next call step over the damage or the unsealed tail at which the reader stands,
+    /// Lets the next call step over the damage or the unsealed tail at which the reader is,
     /// reporting it as lost. Does nothing at a healthy place.
     pub fn skip_damaged(&mut self) {
         self.skip = true;
     }
 
     /// Steps over the unsealed end at which the reader waits for a repair, if all that a repair would do there is to
-    /// seal it: the log goes on behind it, and no record that was committed stood in between. False, and nothing changed, if something may
-    /// be lost there or may still come.
+    /// seal it: the log goes on behind it, and no record was committed in between. False, and
+    /// nothing changed, if something may be lost there or may still come.
     ///
     /// # Errors
     /// As [`LogReader::next`].
@@ -359,11 +359,11 @@ impl LogReader {
         Ok(whole)
     }
 
-    /// Goes to the next record, loss or end.
+    /// Goes to the next record, lost range or end.
     ///
     /// # Errors
     /// As [`LogReader::next`].
-    pub fn advance(&mut self) -> Result<Found, ReadError> {
+    pub fn advance(&mut self) -> Result<Advance, ReadError> {
         if !self.placed && matches!(self.place, Place::Between { .. }) {
             self.find_place()?;
         }
@@ -375,7 +375,7 @@ impl LogReader {
             match found {
                 None => {}
                 Some(found) => {
-                    if matches!(found, Found::Record(_) | Found::Lost(_)) {
+                    if matches!(found, Advance::Record(_) | Advance::Lost(_)) {
                         self.skip = false;
                     }
                     return Ok(found);
@@ -393,7 +393,7 @@ impl LogReader {
         self.watch = Watch::default();
     }
 
-    fn look(&mut self) -> Result<Option<Found>, ReadError> {
+    fn look(&mut self) -> Result<Option<Advance>, ReadError> {
         let Place::Inside(inside) = &mut self.place else {
             return Ok(None);
         };
@@ -406,7 +406,7 @@ impl LogReader {
             Ok(checked) => checked,
             // Nobody will repair an archive, so who steps over damage steps over this.
             Err(ReadError::Archive { .. }) if self.skip || self.options.follow_damaged => {
-                return self.damaged_by(LossReason::ArchiveFrame);
+                return self.damaged_by(LostReason::ArchiveFrame);
             }
             Err(err) if self.skip => {
                 drop(err);
@@ -421,13 +421,13 @@ impl LogReader {
         }
     }
 
-    fn accept(&mut self, offset: u64, info: RecordInfo) -> Result<Option<Found>, ReadError> {
+    fn accept(&mut self, offset: u64, info: RecordInfo) -> Result<Option<Advance>, ReadError> {
         let Place::Inside(inside) = &mut self.place else {
             return Ok(None);
         };
         let segment = inside.source.id();
         let after = offset + info.total_bytes;
-        // What was read in another life is passed over, the holes in it too.
+        // What was read in another life is passed over, the HOLE records in it too.
         let before = self.catching_up && self.expected.is_some_and(|expected| info.seq < expected);
         self.catching_up = before;
         if before && info.kind_raw == Kind::Hole as u8 {
@@ -436,19 +436,19 @@ impl LogReader {
         }
         if info.kind_raw == Kind::Hole as u8 {
             if let Some(lost) = self.turn_epoch() {
-                return Ok(Some(Found::Lost(lost)));
+                return Ok(Some(Advance::Lost(lost)));
             }
             let Place::Inside(inside) = &mut self.place else {
                 return Ok(None);
             };
             inside.offset = after;
             let from = self.expected.unwrap_or(info.seq);
-            self.note_loss(Pending {
+            self.note_lost(Pending {
                 from,
                 segment,
                 offset,
                 bytes: info.total_bytes,
-                reason: LossReason::Hole,
+                reason: LostReason::Hole,
                 final_end: false,
                 below_durable: info.flags & flags::BELOW_DURABLE != 0,
             });
@@ -457,16 +457,16 @@ impl LogReader {
         let seal = inside.source.seal(offset, &info);
         let recovered = seal.is_some_and(|s| s.by_recovery);
         if recovered && info.seq.counter() > 0 {
-            // A whole epoch may have stood before it.
+            // A whole epoch may have been before it.
             if let Some(lost) = self.turn_epoch() {
-                return Ok(Some(Found::Lost(lost)));
+                return Ok(Some(Advance::Lost(lost)));
             }
         }
         if !recovered && !before {
             let ended = self.end_of_previous_epoch(offset, &info);
-            if let Some(lost) = self.loss_before(offset, info.seq, ended) {
+            if let Some(lost) = self.lost_before(offset, info.seq, ended) {
                 return match lost {
-                    Ok(lost) => Ok(Some(Found::Lost(lost))),
+                    Ok(lost) => Ok(Some(Advance::Lost(lost))),
                     Err(Stale) => self.damaged(),
                 };
             }
@@ -479,13 +479,13 @@ impl LogReader {
         if let Some(seal) = seal {
             inside.leaving = Some(seal.next);
             if recovered {
-                return Ok(self.lost_before_seal(offset, info.seq, &seal).map(Found::Lost));
+                return Ok(self.lost_before_seal(offset, info.seq, &seal).map(Advance::Lost));
             }
         }
         if before {
             return Ok(None);
         }
-        Ok(Some(Found::Record(Located { offset, info })))
+        Ok(Some(Advance::Record(Located { offset, info })))
     }
 }
 

@@ -48,7 +48,7 @@ pub enum ReadError {
         /// The newest that can be read.
         newest: u16,
     },
-    /// The file that was asked for is no segment.
+    /// The requested file is no segment.
     #[error("{} is not a segment of a log", path.display())]
     NotASegment {
         /// The file.
@@ -66,7 +66,7 @@ pub enum ReadError {
     Lineage(Box<LineageError>),
 }
 
-/// Whose log it is cannot be told.
+/// Whose log it is cannot be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum LineageError {
     /// EPOCH is gone and the files in the directory name different logs.
@@ -82,10 +82,10 @@ pub enum LineageError {
         claims: Vec<String>,
     },
     /// EPOCH cannot be read now, or was written by a newer version.
-    #[error("cannot tell whose log it is")]
+    #[error("cannot determine whose log it is")]
     State(#[from] SlotError),
     /// The directory or a segment cannot be read.
-    #[error("cannot tell whose log it is")]
+    #[error("cannot determine whose log it is")]
     Read(#[from] ReadError),
 }
 
@@ -144,10 +144,10 @@ pub enum RepairError {
     Damaged {
         /// The segment.
         path: PathBuf,
-        /// Where its first damaged byte stands.
+        /// Where its first damaged byte is.
         offset: u64,
     },
-    /// Valid records stand where SEAL or footer must: no writer of this format does that.
+    /// Valid records are where SEAL or footer must: no writer of this format does that.
     #[error("{} has no room for its end at offset {offset}", path.display())]
     NoRoom {
         /// The segment.
@@ -262,7 +262,7 @@ pub enum RetireError {
     AckOfAnotherRun {
         /// The ack file.
         path: PathBuf,
-        /// Where it stands, and what this log had.
+        /// Where it points, and what this log had.
         source: CheckpointError,
     },
     /// Nobody can tell whose log it is.

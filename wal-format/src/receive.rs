@@ -9,7 +9,7 @@
 //!
 //! So a wall clock that is two days ahead for a second, and then right again, reaches no receive time; one that is
 //! set back by an hour pins none: times stay distinct, never decrease, and their distances are right to one
-//! sixteenth. What the wall clock said meanwhile stands in the CLOCK records: the wall time in one, less its own
+//! sixteenth. What the wall clock said meanwhile is in the CLOCK records: the wall time in one, less its own
 //! receive time, is how far the times around it are from the wall clock.
 //!
 //! One of these per process: times of all its logs can be compared with each other.
@@ -25,7 +25,7 @@ use crate::together;
 pub const STEP_BELIEVED_NS: u64 = 10_000_000_000;
 /// Less than this is the time between two readings, not a step.
 const NOT_A_STEP_NS: u64 = 1_000_000;
-/// Readings that are no further apart tell of the same step.
+/// Readings that are no further apart are of the same step.
 const SAME_STEP_NS: u64 = 50_000_000;
 /// While times are ahead of the wall clock they gain this fraction less than the monotonic clock: an hour is made up
 /// for in 16 hours, a second in 16 seconds, and no distance between two frames is wrong by more.

@@ -26,7 +26,7 @@ pub enum Invalid {
     NotWritten,
     /// Mark bit missing, reserved bits set, or a length below a header's.
     CommitWord(u32),
-    /// The record would end after the place where records may stand.
+    /// The record would end after the place where records may be.
     PastEnd {
         /// Its length, padding included.
         bytes: usize,
@@ -159,7 +159,7 @@ impl RecordHeader {
     }
 }
 
-/// Validates the record at the start of `bytes`, which end where records may stand no more.
+/// Validates the record at the start of `bytes`, which end where records must end.
 ///
 /// Sequence and kind are not judged: the caller knows what it expects.
 ///
@@ -178,7 +178,7 @@ pub fn check(bytes: &[u8], crc_initial: u32) -> Result<RecordHeader, Invalid> {
         return Err(Invalid::PastEnd { bytes: total });
     };
     let covered = if header.kind_raw == Kind::Hole as u8 {
-        // A hole lies over bytes that nobody can vouch for: its header alone is covered.
+        // A HOLE lies over bytes that nobody can vouch for: its header alone is covered.
         &rest[..RECORD_HEADER_BYTES - RECORD_SEQ_OFFSET]
     } else {
         rest
@@ -207,7 +207,7 @@ pub fn encode_into(out: &mut Vec<u8>, crc_initial: u32, mut header: RecordHeader
     true
 }
 
-/// The 32 bytes of a HOLE record that stands over `bytes` damaged bytes (its own header
+/// The 32 bytes of a HOLE record over `bytes` damaged bytes (its own header
 /// included; a multiple of 8, at least 32 and at most [`RECORD_BYTES_MAX`] rounded down).
 #[must_use]
 pub fn encode_hole(

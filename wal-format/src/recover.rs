@@ -16,7 +16,7 @@ pub enum HeaderFact {
     Inferred,
     /// Checksum good, but it belongs to another log or to another segment id.
     Foreign,
-    /// Damaged, and nothing in the file could stand in for it.
+    /// Damaged, and nothing in the file could replace it.
     Damaged,
 }
 
@@ -31,7 +31,7 @@ pub enum ContentFact {
     Noise,
 }
 
-/// What stands in the footer place.
+/// What is in the footer place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FooterFact {
     /// No valid footer.
@@ -72,15 +72,15 @@ pub enum Action {
     LeaveReady,
     /// Sealed and proven: not even read.
     Trust,
-    /// Sealed, but pages may be missing or the footer is: walk, fill holes, write the footer.
+    /// Sealed, but pages may be missing or the footer is: walk, write HOLE records, write the footer.
     RebuildFooter,
-    /// A crash tail: walk, fill holes, write SEAL and footer.
+    /// A crash tail: walk, write HOLE records, SEAL and footer.
     SealTail,
     /// Prepared, never used, but the log went on after it: SEAL at the start, so no reader waits.
     SealEmpty,
     /// An unfinished creation: moved to `quarantine/`, nothing lost.
     Quarantine,
-    /// Bytes that nobody can read or that are not ours: moved to `quarantine/`, loss reported.
+    /// Bytes that nobody can read or that are not ours: moved to `quarantine/`, lost range reported.
     QuarantineAndReport,
 }
 

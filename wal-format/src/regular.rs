@@ -16,10 +16,10 @@ use rustix::fs::OFlags;
 /// Longest file that a person writes by hand: configuration, keys, certificates.
 pub const SMALL_BYTES_MAX: u64 = 16 << 20;
 
-/// Longest file that tells about others: a manifest, a state, a list of what was removed.
+/// Longest file that describes others: a manifest, a state, a list of what was removed.
 pub const LARGE_BYTES_MAX: u64 = 256 << 20;
 
-/// What stands under a name where a regular file was expected.
+/// What is found under a name where a regular file was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Odd {
     /// A named pipe.

@@ -1,16 +1,16 @@
-//! Carrying out what the table in `recover` decides: holes, seals, footers, quarantine.
+//! Carrying out what the table in `recover` decides: HOLE records, seals, footers, quarantine.
 //!
 //! Everything is written in place into bytes that are already allocated, so recovery needs no
-//! free space; nothing is deleted; each step can be cut off and done again:
+//! free space; nothing is deleted; each step can be interrupted and done again:
 //!
 //! ```text
-//!  walk ─▶ HOLE records over the gaps ─▶ SEAL ─▶ fdatasync ─▶ footer ─▶ fdatasync
-//!          header, then commit word                            only over data that is on disk
+//!  walk ─▶ HOLE records over damage ─▶ SEAL ─▶ fdatasync ─▶ footer ─▶ fdatasync
+//!          header, then commit word                         only over data that is on disk
 //! ```
 //!
-//! A hole is written only over bytes that are no valid record, and the record after it was valid
+//! A HOLE is written only over bytes that are no valid record, and the record after it was valid
 //! before, so a crash in the middle leaves the same walk to be done once more. Segments are
-//! repaired oldest first, so that a hole at a segment's start knows the seq it begins with.
+//! repaired oldest first, so that a HOLE at a segment's start knows the seq it begins with.
 //!
 //! Runs in two places: [`repair`] while no writer lives (the compactor calls it when the collector stays dead), and
 //! [`repair_tails`] beside a new writer. One of them at a time, under the lock for repairs ([`crate::lock`]), which
@@ -48,7 +48,7 @@ use crate::regular;
 use crate::segment;
 use crate::source::{Admission, Proof, Source};
 use crate::sys;
-use crate::walk::{self, FooterFacts, HoleSpan, Walk, last_byte};
+use crate::walk::{self, FooterInput, HoleSpan, Walk, last_byte};
 
 /// What was done with one segment.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub struct SegmentRepair {
     pub row: &'static str,
     /// Valid records found by the walk; 0 if the segment was trusted unread.
     pub records: u64,
-    /// Its holes, if it was closed now: offset, bytes, first lost seq. Those of an attempt that was cut short are among
+    /// Its HOLE records, if it was closed now: offset, bytes, first lost seq. Those of an attempt that was interrupted are among
     /// them.
     pub holes: Vec<HoleSpan>,
 }
@@ -77,7 +77,7 @@ pub struct RepairReport {
     pub foreign: Vec<(PathBuf, Foreign)>,
     /// The writer had announced this seq as durable, and the log lacks records at or below it:
     /// (announced, first one missing). Disks or file systems that do this have lied.
-    pub loss_below_durable: Option<(Seq, Seq)>,
+    pub lost_below_durable: Option<(Seq, Seq)>,
     /// Segments that could not be repaired, and why. They stay as they are; readers wait there.
     pub failures: Vec<RepairFailure>,
 }
@@ -188,7 +188,7 @@ fn repair_tails_as(
             break;
         }
         let later_ids = ids.get(index + 1..).unwrap_or(&[]);
-        let job = Job {
+        let job = RepairJob {
             dir,
             id,
             lineage: lineage.as_ref(),
@@ -224,7 +224,7 @@ fn has_content(dir: &Path, id: SegmentId) -> bool {
 }
 
 /// One segment's repair.
-struct Job<'a> {
+struct RepairJob<'a> {
     dir: &'a Path,
     id: SegmentId,
     lineage: Option<&'a Lineage>,
@@ -239,7 +239,7 @@ struct Job<'a> {
     closed_at: Option<Seq>,
 }
 
-impl Job<'_> {
+impl RepairJob<'_> {
     fn io(&self, source: io::Error) -> RepairError {
         RepairError::Io { path: segment::path(self.dir, self.id), source }
     }
@@ -287,7 +287,7 @@ impl Job<'_> {
             facts.sealed = found.seal.is_some();
             facts.content = if found.records > 0 || found.seal.is_some() {
                 ContentFact::Records
-            } else if found.noise_end.is_some() || !found.holes.is_empty() {
+            } else if found.noise_end.is_some() || !found.damaged.is_empty() {
                 ContentFact::Noise
             } else {
                 facts.later |= self.later_ids.iter().any(|id| has_content(self.dir, *id));
@@ -295,9 +295,9 @@ impl Job<'_> {
             };
             walk = Some(found);
         } else {
-            // A published segment has its full length: a shorter file was cut.
-            let cut = !is_segment_length(source.file_bytes());
-            facts.content = if cut || last_byte(&source, DATA_START, source.file_bytes())?.is_some() {
+            // A published segment has its full length: a shorter file was truncated.
+            let truncated = !is_segment_length(source.file_bytes());
+            facts.content = if truncated || last_byte(&source, DATA_START, source.file_bytes())?.is_some() {
                 ContentFact::Noise
             } else {
                 ContentFact::Zero
@@ -326,7 +326,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Writes holes, SEAL and footer. Returns the holes.
+    /// Writes HOLE records, SEAL and footer. Returns the HOLE spans.
     fn close(
         &self,
         source: &mut Source,
@@ -341,10 +341,10 @@ impl Job<'_> {
         let segment_bytes = source.header().map_or(source.file_bytes(), |header| header.segment_bytes);
         let limit = footer_offset(segment_bytes);
         let file = regular::open_as(OpenOptions::new().read(true).write(true), &path).map_err(|e| self.io(e))?;
-        let cut = source.file_bytes() < segment_bytes;
-        if cut {
-            // Somebody cut the file. Its place on disk has to come back before anything else; its length only behind the
-            // SEAL, because until then it is what tells the next attempt that something was cut off.
+        let truncated = source.file_bytes() < segment_bytes;
+        if truncated {
+            // Somebody truncated the file. Its place on disk has to come back before anything else; its length only behind the
+            // SEAL, because until then it shows the next attempt that something was cut off.
             sys::alloc::reserve(&file, segment_bytes).map_err(|e| self.io(e))?;
         }
         let ts = walk.last.map_or(0, |(_, ts)| ts);
@@ -354,20 +354,21 @@ impl Job<'_> {
         let below_durable = |from: Seq, to: Option<Seq>| {
             vouched.is_some_and(|durable| durable >= from) && to.is_none_or(|to| to >= from)
         };
-        let mut holes: Vec<HoleSpan> = walk.holes.iter().filter(|gap| !gap.written).map(|gap| gap.span).collect();
+        let mut holes: Vec<HoleSpan> = walk.damaged.iter().filter(|gap| !gap.written).map(|gap| gap.span).collect();
         for hole in &mut holes {
             hole.below_durable = below_durable(hole.from, hole.to);
         }
         let mut seal_at = walk.end;
-        // The last record that is known to have stood behind the last one that can be read.
+        // The last record that is known to have been behind the last one that can be read.
         let lost_to = walk.seal.is_none().then(|| self.known_last(epoch, expected, segment_bytes, vouched)).flatten();
         if walk.seal.is_none() {
             // Bytes behind the last valid record. If the machine ran on and the commit word is
             // 0, they are an append that never returned: nothing was lost, they are wiped. In
-            // any other case a record stood there: they stay, under a hole.
+            // any other case a record was there: they stay, under a HOLE.
             let same_boot = source.header().is_some_and(|h| h.boot_id == self.boot_id && self.boot_id != [0; 16]);
-            let told = walk.holes.last().is_some_and(|gap| gap.written && gap.span.offset + gap.span.bytes == walk.end);
-            let lost = walk.committed_noise || (cut && !told) || (walk.noise_end.is_some() && !same_boot);
+            let recorded =
+                walk.damaged.last().is_some_and(|gap| gap.written && gap.span.offset + gap.span.bytes == walk.end);
+            let lost = walk.committed_noise || (truncated && !recorded) || (walk.noise_end.is_some() && !same_boot);
             let noise_end = walk.noise_end.unwrap_or(walk.end);
             if lost {
                 let room = limit.saturating_sub(SEAL_BYTES).saturating_sub(walk.end);
@@ -409,16 +410,16 @@ impl Job<'_> {
                 (seal, seal_at + SEAL_BYTES, seq, ts)
             }
         };
-        if cut {
+        if truncated {
             step().and_then(|()| sys::alloc::allocate(&file, segment_bytes)).map_err(|e| self.io(e))?;
         }
         self.wipe_noise(source, &file, end, limit)?;
         step().and_then(|()| file.sync_data()).map_err(|e| self.io(e))?;
 
         let mut all: Vec<HoleSpan> =
-            walk.holes.iter().filter(|gap| gap.written).map(|gap| gap.span).chain(holes.iter().copied()).collect();
+            walk.damaged.iter().filter(|gap| gap.written).map(|gap| gap.span).chain(holes.iter().copied()).collect();
         all.sort_by_key(|hole| hole.offset);
-        let footer = walk.summary(&FooterFacts {
+        let footer = walk.summary(&FooterInput {
             log_uuid: self.lineage.map(Lineage::log_uuid).unwrap_or_default(),
             boot_id: self.boot_id,
             id: self.id,
@@ -439,9 +440,9 @@ impl Job<'_> {
         let cut_off = (walk.cut.map(|cut| cut.from)).or(lost_to.map(|_| expected)).filter(|_| seal.below_durable);
         let missing = all.iter().filter(|hole| hole.below_durable).map(|hole| hole.from).chain(cut_off).min();
         if let (Some(durable), Some(missing)) = (vouched, missing)
-            && report.loss_below_durable.is_none()
+            && report.lost_below_durable.is_none()
         {
-            report.loss_below_durable = Some((durable, missing));
+            report.lost_below_durable = Some((durable, missing));
         }
         Ok(all)
     }
@@ -454,7 +455,7 @@ impl Job<'_> {
     }
 
     /// The last record of `epoch` that is known to have been appended, if that is `expected` or one behind it and no
-    /// later segment tells. The writer's page is a hint: what cannot have fitted is not believed.
+    /// later segment says. The writer's page is a hint: what cannot have fitted is not believed.
     fn known_last(&self, epoch: u32, expected: Seq, segment_bytes: u64, vouched: Option<Seq>) -> Option<Seq> {
         let committed = self.control.and_then(|c| c.committed_of(epoch));
         let last = committed.max(vouched).filter(|last| *last >= expected)?;

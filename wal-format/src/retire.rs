@@ -11,7 +11,7 @@
 //! What this file never does: delete a segment that is not sealed with a valid footer, that is not the log's, that
 //! any required reader has not durably passed, that somebody holds ([`crate::hold`]), the newest sealed one (it anchors the log's identity and its
 //! numbering), or anything at all when one required ack is missing, unreadable, or of another log or another copy of
-//! this one. A segment with a hole is not special here: its reader reports the hole before it acknowledges.
+//! this one. A segment with a HOLE is not special here: its reader reports the lost range before it acknowledges.
 
 use std::path::Path;
 
@@ -83,7 +83,7 @@ pub fn may_retire(segments: &[RetireFact], acks: &[Option<Seq>]) -> Vec<SegmentI
 /// ([`crate::Hold`]), oldest first. Changes nothing.
 ///
 /// # Errors
-/// [`RetireError`] when the directory cannot be listed, nobody can tell whose log it is, or an ack cannot be read, does
+/// [`RetireError`] when the directory cannot be listed, nobody knows whose log it is, or an ack cannot be read, does
 /// not exist, or is of another log or of a run that this log never had. Nothing may go unless every ack was good.
 pub fn retirable(dir: &Path, evidence: &Evidence<'_>) -> Result<Vec<SegmentInfo>, RetireError> {
     let Some(lineage) = lineage(dir)? else { return Ok(Vec::new()) };

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The source is only read. The copy is made to be recovered: a footer that no longer fits is left out, a header
-//! that only the footer still proves is written anew, and [`crate::repair()`] does what it does after a crash. So a salvaged
+//! that only the footer still proves is written again, and [`crate::repair()`] does what it does after a crash. So a salvaged
 //! log is read, verified and compacted like any other, and says itself what it lacks.
 
 use std::io;
@@ -20,7 +20,7 @@ use crate::read_error::{ReadError, RepairError, chain};
 use crate::record::{ClockPair, SegmentId};
 use crate::repair::{RepairReport, repair};
 use crate::segment;
-use crate::shelf::Shelf;
+use crate::segment_dirs::SegmentDirs;
 use crate::source::{Admission, Source};
 use crate::verify::{Severity, verify_file};
 
@@ -58,17 +58,17 @@ pub enum SalvageError {
     },
 }
 
-/// Salvages the log on `shelf` to `out`, which must be empty or absent.
+/// Salvages the log in `dirs` to `out`, which must be empty or absent.
 ///
 /// # Errors
 /// [`SalvageError`]; what is in `out` by then is of no use.
-pub fn salvage_log(shelf: &Shelf, out: &Path) -> Result<(Vec<Salvaged>, RepairReport), SalvageError> {
+pub fn salvage_log(dirs: &SegmentDirs, out: &Path) -> Result<(Vec<Salvaged>, RepairReport), SalvageError> {
     fresh(out)?;
-    let lineage = lineage::of_shelf(shelf).map_err(ReadError::from)?;
+    let lineage = lineage::of_dirs(dirs).map_err(ReadError::from)?;
     let mut list = Vec::new();
-    for id in shelf.ids()? {
+    for id in dirs.ids()? {
         let salvaged =
-            shelf.open_own(id, CHUNK_BYTES, lineage.as_ref()).map_err(SalvageError::from).and_then(|source| {
+            dirs.open_own(id, CHUNK_BYTES, lineage.as_ref()).map_err(SalvageError::from).and_then(|source| {
                 let Some(mut source) = source else { return Ok(None) };
                 match lineage.as_ref().map_or(Ok(None), |lineage| lineage.foreign(&mut source))? {
                     None => copy(source, out, lineage.as_ref()).map(Some),
@@ -83,7 +83,7 @@ pub fn salvage_log(shelf: &Shelf, out: &Path) -> Result<(Vec<Salvaged>, RepairRe
             // The others can still be saved.
             Err(SalvageError::Read(error)) if error.is_unreachable() => list.push(Salvaged {
                 id,
-                source: shelf.place(id),
+                source: dirs.place(id),
                 faults: vec![format!("it cannot be reached: {}", chain(&error))],
                 written: false,
             }),
@@ -134,7 +134,7 @@ fn copy(mut source: Source, out: &Path, lineage: Option<&Lineage>) -> Result<Sal
     let mut bytes = vec![0; usize::try_from(segment_bytes).unwrap_or(0)];
     let mut at = 0_u64;
     for block in bytes.chunks_mut(BLOCK_BYTES as usize) {
-        // What cannot be read, and what is behind the end of a file that was cut off, stays zero.
+        // What cannot be read, and what is behind the end of a truncated file, stays zero.
         if !matches!(source.read_exact_at(block, at), Ok(true)) {
             let left = usize::try_from(source.file_bytes().saturating_sub(at)).unwrap_or(0);
             block.fill(0);

@@ -38,7 +38,7 @@ pub(crate) const SHORT_BYTES: u64 = 16 << 10;
 pub(crate) fn candidate(window: &[u8], room: u64, expect: &Expect) -> Option<usize> {
     let mut at = 0_usize;
     while let Some(bytes) = window.get(at..).and_then(|rest| rest.first_chunk::<{ RECORD_HEADER_BYTES }>()) {
-        // The mark bit stands in the top bit of the fourth byte: most places fail here.
+        // The mark bit is the top bit of the fourth byte: most places fail here.
         if bytes[3] & 0x80 != 0 {
             let header = RecordHeader::decode(bytes);
             if let Ok(len) = committed_len(header.commit)

@@ -7,7 +7,7 @@
 //!                                                     crash S: W in the middle of a sync
 //! ```
 //!
-//! The unit of loss is a 512-byte sector. A sector that was never synced is lost, kept, or filled
+//! The unit of damage is a 512-byte sector. A sector that was never synced is lost, kept, or filled
 //! with garbage, chosen by the seed; each directory operation that was not synced is kept or
 //! lost on its own, and so is a length. That is harsher than any journaling file system.
 //!

@@ -19,7 +19,7 @@ use crate::storage::{Storage, StorageFile};
 
 /// First eight bytes of a slot.
 pub const SLOT_MAGIC: [u8; 8] = *b"TDSLOT\r\n";
-/// Longest file that is read as one: two slots, and room to tell a longer one from damage.
+/// Longest file that is read as one: two slots, and room to distinguish a longer one from damage.
 pub(crate) const SLOT_FILE_BYTES_MAX: u64 = 16 * BLOCK_BYTES;
 /// Magic 8, version u16, reserved u16, body length u32, generation u64, CRC u32, reserved u32.
 pub const SLOT_PRELUDE_BYTES: usize = 32;
@@ -120,7 +120,7 @@ fn judge(block: &[u8], newest: u16) -> Judged {
     if version == 0 || !rest_is_zero || checksum::plain(&[&zeroed, body]) != word(24) {
         return Judged::Damaged;
     }
-    // Checked first: the checksum stands in the same place in every version, and one flipped bit must not make a slot
+    // Checked first: the checksum is in the same place in every version, and one flipped bit must not make a slot
     // look like the work of a newer program, which nobody may touch.
     if version > newest {
         return Judged::Newer(version);

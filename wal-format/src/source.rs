@@ -117,7 +117,7 @@ impl Source {
         self.file_bytes
     }
 
-    /// Where records must end: the data area, or the file if that was cut short.
+    /// Where records must end: the data area, or the file if that was truncated.
     pub fn data_end(&self) -> u64 {
         self.identity.as_ref().map_or(0, |identity| identity.data_limit.min(self.file_bytes))
     }
@@ -184,7 +184,7 @@ impl Source {
                 Err(_) if self.buffer_len >= len => break,
                 Err(err) => return Err(err),
             }
-            // One frame at a time: what lies behind it may never be asked for.
+            // One frame at a time: what lies behind it may never be needed.
             if self.buffer_len >= len && self.body.archive().is_some() {
                 break;
             }

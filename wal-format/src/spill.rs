@@ -10,7 +10,7 @@
 //! there, and readers say so instead of passing it by.
 //!
 //! A crash between two steps leaves a file that no name leads to. One that was never written is removed by the next
-//! writer; any other is only told, because nothing proves here that it may go.
+//! writer; any other is only reported, because nothing proves here that it may go.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -99,7 +99,7 @@ pub(crate) fn tidy(
                 let _ = storage.remove(&path);
             } else {
                 warnings.push(format!(
-                    "{} is a segment that no name in {} leads to: a deletion that was cut short, or a lost link; wal-dump reads it; delete it when it is not wanted",
+                    "{} is a segment that no name in {} leads to: an interrupted deletion, or a lost link; wal-dump reads it; delete it when it is not wanted",
                     path.display(),
                     dir.display()
                 ));

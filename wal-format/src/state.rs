@@ -16,7 +16,7 @@ use crate::lock::{LockHolder, LogLock, Role};
 use crate::read_error::{AckError, LineageError, ReadError, StateError, chain};
 use crate::record::{Position, SegmentId, Seq};
 use crate::segment;
-use crate::shelf::Shelf;
+use crate::segment_dirs::SegmentDirs;
 use crate::source::{Admission, Source};
 use crate::spill;
 
@@ -67,7 +67,7 @@ pub struct SegmentInfo {
     pub log_uuid: Option<[u8; 16]>,
     /// The run of the writer that owns it, if known.
     pub epoch: Option<u32>,
-    /// What tells that run from one with the same number in another copy of the log; known from the header alone.
+    /// What distinguishes that run from one with the same number in another copy of the log; known from the header alone.
     pub incarnation: Option<Incarnation>,
     /// Why it is not of the log in whose directory it lies. Readers pass it by, nothing deletes it, repair and the next
     /// writer move it to `quarantine/`.
@@ -127,14 +127,14 @@ impl SegmentInfo {
     }
 }
 
-impl Shelf {
+impl SegmentDirs {
     /// Every segment, oldest first, by header and footer; those that are not the log's too, and they say so. One that
     /// cannot be opened or read is listed as [`SegmentState::Unreachable`].
     ///
     /// # Errors
     /// [`StateError`] when a directory cannot be read, or a file is of a newer version.
     pub fn list(&self) -> Result<Vec<SegmentInfo>, StateError> {
-        let lineage = told(self)?;
+        let lineage = lineage_if_known(self)?;
         let mut list = Vec::new();
         for id in self.ids()? {
             // A file that went away meanwhile was retired.
@@ -159,7 +159,7 @@ pub struct AckState {
 pub struct LogState {
     /// A writer lives.
     pub writer_alive: bool,
-    /// A repair that is at work; not told while a writer lives, whose own it may be.
+    /// A repair that is at work; not reported while a writer lives, whose own it may be.
     pub repairing: Option<LockHolder>,
     /// What the running (or last) writer said about itself: hints, not evidence.
     pub control: Option<ControlState>,
@@ -187,11 +187,11 @@ pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> 
 /// Whether `dir` looks like the directory of one log: it has a segment, plain or archived, or an EPOCH file.
 #[must_use]
 pub fn is_log_dir(dir: &Path) -> bool {
-    dir.join(crate::layout::EPOCH_FILE).is_file() || Shelf::new(dir).ids().is_ok_and(|ids| !ids.is_empty())
+    dir.join(crate::layout::EPOCH_FILE).is_file() || SegmentDirs::new(dir).ids().is_ok_and(|ids| !ids.is_empty())
 }
 
-/// The plain segments of the log in `dir`, oldest first, by their headers and footers; [`Shelf::list`] has the
-/// archived ones too. Those that are not the log's are listed too, and say so; where nobody can tell whose log it is
+/// The plain segments of the log in `dir`, oldest first, by their headers and footers; [`SegmentDirs::list`] has the
+/// archived ones too. Those that are not the log's are listed too, and say so; where nobody knows whose log it is
 /// ([`crate::lineage()`] fails), only a wrong name does.
 ///
 /// A file that cannot be opened or read is listed as [`SegmentState::Unreachable`]: whether it matters depends on who
@@ -200,7 +200,7 @@ pub fn is_log_dir(dir: &Path) -> bool {
 /// # Errors
 /// [`StateError`] when the directory cannot be read, or a file is of a newer version.
 pub fn list_segments(dir: &Path) -> Result<Vec<SegmentInfo>, StateError> {
-    let lineage = told(&Shelf::new(dir))?;
+    let lineage = lineage_if_known(&SegmentDirs::new(dir))?;
     let mut list = Vec::new();
     for id in segment_files(dir)? {
         // A file that went away meanwhile was retired.
@@ -210,9 +210,9 @@ pub fn list_segments(dir: &Path) -> Result<Vec<SegmentInfo>, StateError> {
     Ok(list)
 }
 
-/// Whose log it is, as far as it can be told: for listings, which show what is there even if nobody can tell.
-pub(crate) fn told(shelf: &Shelf) -> Result<Option<Lineage>, StateError> {
-    match lineage::of_shelf(shelf) {
+/// Whose log it is, as far as it can be determined: for listings, which show what is there even if nobody knows.
+pub(crate) fn lineage_if_known(dirs: &SegmentDirs) -> Result<Option<Lineage>, StateError> {
+    match lineage::of_dirs(dirs) {
         Ok(lineage) => Ok(lineage),
         Err(LineageError::Read(error)) => Err(error),
         Err(LineageError::State(_) | LineageError::Unsettled { .. }) => Ok(None),
@@ -273,7 +273,7 @@ fn segment_info(mut source: Source, lineage: Option<&Lineage>) -> Result<Segment
 /// # Errors
 /// As [`list_segments`]. A damaged CONTROL page or ack is reported in its place, not as an error.
 pub fn log_state(dir: &Path) -> Result<LogState, StateError> {
-    let segments = Shelf::new(dir).list()?;
+    let segments = SegmentDirs::new(dir).list()?;
     let mut acks = Vec::new();
     let acks_dir = dir.join(ACKS_DIR);
     for name in names(&acks_dir).map_err(|e| io_error(&acks_dir, e))? {

@@ -1,4 +1,4 @@
-//! What a reader hands out: records, losses, and the reasons to wait.
+//! What a reader hands out: records, lost ranges, and the reasons to wait.
 //!
 //! Types only, plus [`Backoff`], the pause between two looks at a quiet tail. No file is touched
 //! here.
@@ -92,17 +92,17 @@ pub struct LostRange {
     pub from: Seq,
     /// Last lost seq, inclusive. Equal to `from` when `exact` is false.
     pub to: Seq,
-    /// Whether `to` is proven by a record after the loss. When false, an unknown number of
+    /// Whether `to` is proven by a record after the lost range. When false, an unknown number of
     /// records from `from` on is missing at the end of that epoch (possibly none but `from`).
     pub exact: bool,
-    /// Segment in which the loss begins.
+    /// Segment in which the lost range begins.
     pub segment: SegmentId,
-    /// Offset in that segment at which the loss begins, in bytes.
+    /// Offset in that segment at which the lost range begins, in bytes.
     pub offset: u64,
     /// Damaged bytes that were stepped over; 0 when the file itself is missing.
     pub bytes: u64,
     /// Why.
-    pub reason: LossReason,
+    pub reason: LostReason,
     /// Somebody had vouched that these records were on disk: the disk or its file system lied, or something damaged
     /// them since.
     pub below_durable: bool,
@@ -120,7 +120,7 @@ impl LostRange {
     pub fn archive_frames(&self) -> Option<(usize, usize)> {
         let last = self.offset.saturating_add(self.bytes).saturating_sub(1).max(self.offset);
         let frame = archive::layout::data_frame_of;
-        (self.reason == LossReason::ArchiveFrame).then(|| (frame(self.offset), frame(last)))
+        (self.reason == LostReason::ArchiveFrame).then(|| (frame(self.offset), frame(last)))
     }
 }
 
@@ -145,16 +145,16 @@ impl fmt::Display for LostRange {
 
 /// Why records are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LossReason {
+pub enum LostReason {
     /// A HOLE record that recovery wrote over damage after a crash.
     Hole,
-    /// Damage in a sealed segment, or in a crash tail that the reader was told to step over.
+    /// Damage in a sealed segment, or in a crash tail that the reader was asked to step over.
     Damage,
     /// The end of an epoch or of a segment is missing: the next record's number says so.
     UncleanEnd,
     /// A segment file is gone that no acknowledgement released.
     MissingSegment,
-    /// A frame of an archived segment does not give back its bytes, or the archive was cut off.
+    /// A frame of an archived segment does not give back its bytes, or the archive is truncated.
     ArchiveFrame,
     /// A segment whose header cannot be read or names another log, or one in `quarantine/`.
     Unreadable,
@@ -162,23 +162,23 @@ pub enum LossReason {
     Unreachable,
 }
 
-impl LossReason {
+impl LostReason {
     /// The word used in logs, manifests and tools.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            LossReason::Hole => "hole",
-            LossReason::Damage => "damage",
-            LossReason::UncleanEnd => "unclean_end",
-            LossReason::MissingSegment => "missing_segment",
-            LossReason::ArchiveFrame => "archive_frame",
-            LossReason::Unreadable => "unreadable",
-            LossReason::Unreachable => "unreachable",
+            LostReason::Hole => "hole",
+            LostReason::Damage => "damage",
+            LostReason::UncleanEnd => "unclean_end",
+            LostReason::MissingSegment => "missing_segment",
+            LostReason::ArchiveFrame => "archive_frame",
+            LostReason::Unreadable => "unreadable",
+            LostReason::Unreachable => "unreachable",
         }
     }
 }
 
-impl fmt::Display for LossReason {
+impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

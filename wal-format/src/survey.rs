@@ -79,7 +79,7 @@ pub(crate) fn survey(
     }
     for (id, path, header) in &headers {
         if let Some(why) = foreign(&lineage, *id, header) {
-            let to = quarantine::set_aside(storage, dir, path, *id, &why)?;
+            let to = quarantine::move_in(storage, dir, path, *id, &why)?;
             warnings.push(format!("{} was moved to {}: {why}", path.display(), to.display()));
         }
     }

@@ -13,7 +13,7 @@
 //!
 //! After a failed sync the kernel may have dropped the pages' dirty state, so trying again proves
 //! nothing. The segment is frozen: no footer, never durable; the writer rolls and goes on. How often, while syncs go on
-//! to fail: `failing`. The owner is told through [`WriterStats::background_errors`].
+//! to fail: `failing`. The owner is notified through [`WriterStats::background_errors`].
 
 mod failing;
 
@@ -146,7 +146,7 @@ impl SyncHandle {
             if inbox.gone {
                 return Err(SyncError::Closed);
             }
-            // Whatever changes the answer is stored before this lock is taken and told after it. The bound is for
+            // Whatever changes the answer is stored before this lock is taken and notified after it. The bound is for
             // a notification that no proof thought of: then the syncer is asked once more.
             let (again, waited) =
                 self.shared.progress.wait_timeout(inbox, HEARTBEAT).unwrap_or_else(|e| e.into_inner());
@@ -200,8 +200,9 @@ impl Syncer {
             roll: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
-        let join =
-            std::thread::Builder::new().name("wal-sync".to_owned()).spawn(move || Worker::new(setup, theirs).run())?;
+        let join = std::thread::Builder::new()
+            .name("wal-sync".to_owned())
+            .spawn(move || SyncWorker::new(setup, theirs).run())?;
         Ok(Syncer { shared, thread: join.thread().clone(), join: Some(join) })
     }
 
@@ -278,7 +279,7 @@ impl Drop for Gone {
     }
 }
 
-struct Worker {
+struct SyncWorker {
     setup: SyncerSetup,
     shared: Arc<SyncShared>,
     /// In the front segment: bytes before this are on disk.
@@ -293,9 +294,9 @@ struct Worker {
     last_beat: Instant,
 }
 
-impl Worker {
+impl SyncWorker {
     fn new(setup: SyncerSetup, shared: Arc<SyncShared>) -> Self {
-        Worker {
+        SyncWorker {
             setup,
             shared,
             synced_to: DATA_START,
@@ -347,7 +348,7 @@ impl Worker {
             (Arc::clone(live), sealed.take(), last)
         };
         let at = live.committed();
-        // Sealed with none behind it: the log is being closed, whether this thread was told so already or not.
+        // Sealed with none behind it: the log is being closed, whether this thread was notified already or not.
         let due = self.due(&at, sealed.is_some(), close || (last && sealed.is_some()));
         let mut clean = !self.front_frozen;
         if due && at.offset == self.synced_to {
@@ -434,7 +435,7 @@ impl Worker {
             }
             Err(error) => {
                 self.front_frozen = true;
-                self.tell(&error);
+                self.report(&error);
                 // The first record that is not known to be on disk: the one after the last synced,
                 // wherever that lies.
                 let from = match self.synced() {
@@ -456,8 +457,8 @@ impl Worker {
         !self.front_frozen
     }
 
-    /// A sync was refused: counted, and told by whoever owns the writer.
-    fn tell(&self, error: &io::Error) {
+    /// A sync was refused: counted, and reported by whoever owns the writer.
+    fn report(&self, error: &io::Error) {
         let stats = &self.setup.stats;
         stats.sync_errors.add(1);
         self.setup.control.sync_errors(stats.sync_errors.get());
@@ -475,7 +476,7 @@ impl Worker {
         let result = segment.file.sync_range(&segment.window, self.synced_to, at.offset);
         self.synced_to = at.offset;
         if let Err(error) = &result {
-            self.tell(error);
+            self.report(error);
         }
         if self.failing.probed(result.is_ok(), Instant::now()) {
             self.shared.roll.store(true, Ordering::Release);

@@ -22,21 +22,21 @@ use crate::read::id_of_file;
 use crate::read_error::{ReadError, RepairError, chain};
 use crate::record::SegmentId;
 use crate::repair::Mode;
-use crate::shelf::Shelf;
+use crate::segment_dirs::SegmentDirs;
 use crate::source::{Admission, Proof, Source};
-use crate::state::{SegmentState, told};
+use crate::state::{SegmentState, lineage_if_known};
 use crate::walk::{self, last_byte};
 
 /// Verifies the log in `dir`, oldest segment first; `each` gets every report as it is ready. Archived segments in the
 /// same directory are verified too.
 ///
 /// # Errors
-/// As [`verify_shelf`].
+/// As [`verify_dirs`].
 pub fn verify_log(dir: &Path, deep: bool, each: impl FnMut(SegmentReport)) -> Result<Ends, ReadError> {
-    verify_shelf(&Shelf::new(dir), deep, each)
+    verify_dirs(&SegmentDirs::new(dir), deep, each)
 }
 
-/// Verifies the log on `shelf`, oldest segment first; `each` gets every report as it is ready. Returns what the files
+/// Verifies the log in `dirs`, oldest segment first; `each` gets every report as it is ready. Returns what the files
 /// beside the segments are to be held against ([`verify_files`]).
 ///
 /// `deep` also reads what has not been written yet (it must be zero) and compares the footers'
@@ -45,31 +45,31 @@ pub fn verify_log(dir: &Path, deep: bool, each: impl FnMut(SegmentReport)) -> Re
 /// # Errors
 /// [`ReadError`] when the directory cannot be read, or a file is of a newer version. A file that cannot be reached is a
 /// fault of its segment.
-pub fn verify_shelf(shelf: &Shelf, deep: bool, mut each: impl FnMut(SegmentReport)) -> Result<Ends, ReadError> {
-    let mut before = Before { lineage: told(shelf)?, ..Before::default() };
+pub fn verify_dirs(dirs: &SegmentDirs, deep: bool, mut each: impl FnMut(SegmentReport)) -> Result<Ends, ReadError> {
+    let mut before = Before { lineage: lineage_if_known(dirs)?, ..Before::default() };
     // Segments that had no proven end, or no record yet, when they were looked at, and what came before the first of
     // them. Beside a live writer that may have changed: once a later segment turns out to have records, these are as
     // full as they will ever be, and all are looked at again.
     let mut unsettled: Vec<SegmentId> = Vec::new();
     let mut seen = Vec::new();
     let mut start = before.clone();
-    for id in shelf.ids()? {
+    for id in dirs.ids()? {
         if unsettled.is_empty() {
             start = before.clone();
         }
-        let Some(mut report) = verify_segment(shelf, id, deep, &mut before)? else {
+        let Some(mut report) = verify_segment(dirs, id, deep, &mut before)? else {
             continue;
         };
         if report.state != SegmentState::Ready && !unsettled.is_empty() {
             before = start.clone();
             seen.clear();
             for earlier in unsettled.drain(..) {
-                if let Some(again) = verify_segment(shelf, earlier, deep, &mut before)? {
+                if let Some(again) = verify_segment(dirs, earlier, deep, &mut before)? {
                     each(again);
                 }
             }
             start = before.clone();
-            match verify_segment(shelf, id, deep, &mut before)? {
+            match verify_segment(dirs, id, deep, &mut before)? {
                 Some(again) => report = again,
                 None => continue,
             }
@@ -82,23 +82,23 @@ pub fn verify_shelf(shelf: &Shelf, deep: bool, mut each: impl FnMut(SegmentRepor
         }
     }
     seen.into_iter().for_each(&mut each);
-    let segment = shelf.ids()?.last().copied();
+    let segment = dirs.ids()?.last().copied();
     Ok(Ends { log_uuid: before.lineage.as_ref().map(Lineage::log_uuid), segment, next_seq: before.expected })
 }
 
 fn verify_segment(
-    shelf: &Shelf,
+    dirs: &SegmentDirs,
     id: SegmentId,
     deep: bool,
     before: &mut Before,
 ) -> Result<Option<SegmentReport>, ReadError> {
-    let control = control::read(shelf.dir());
-    let verified = shelf
+    let control = control::read(dirs.dir());
+    let verified = dirs
         .open_own(id, walk::CHUNK_BYTES, before.lineage.as_ref())
         .and_then(|source| source.map(|source| verify(source, deep, before, control.as_ref())).transpose());
     match verified {
         Err(error) if error.is_unreachable() => {
-            let mut report = SegmentReport::of(id, &shelf.place(id));
+            let mut report = SegmentReport::of(id, &dirs.place(id));
             report.state = SegmentState::Unreachable;
             report.fault(Severity::Unreadable, 0, format!("it cannot be reached: {}", chain(&error)));
             Ok(Some(report))
@@ -201,7 +201,7 @@ fn verify(
     Ok(report)
 }
 
-/// The footer of a segment whose SEAL is there, and whether what stands in its place is damaged.
+/// The footer of a segment whose SEAL is there, and whether what is in its place is damaged.
 /// One that is being written is given 20 ms.
 fn settled_footer(source: &mut Source) -> Result<(Option<FooterSummary>, bool), ReadError> {
     for _ in 0..10 {

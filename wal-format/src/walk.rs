@@ -27,7 +27,7 @@ pub struct HoleSpan {
     pub bytes: u64,
     /// The seq expected there.
     pub from: Seq,
-    /// The last lost seq, if a record after the damage tells; below `from` if none is lost.
+    /// The last lost seq, if a record after the damage gives it; below `from` if none is lost.
     pub to: Option<Seq>,
     /// Somebody had vouched that what is lost here was on disk.
     pub below_durable: bool,
@@ -35,16 +35,16 @@ pub struct HoleSpan {
 
 /// One damaged range of a walk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Gap {
+pub(crate) struct DamagedSpan {
     pub span: HoleSpan,
-    /// A HOLE record already stands over it.
+    /// A HOLE record already covers it.
     pub written: bool,
 }
 
 /// What a walk found.
 #[derive(Default)]
 pub(crate) struct Walk {
-    /// Valid records, holes and SEAL not counted.
+    /// Valid records, HOLE and SEAL not counted.
     pub records: u64,
     /// First and last valid record: seq and receive time.
     pub first: Option<(Seq, u64)>,
@@ -52,14 +52,14 @@ pub(crate) struct Walk {
     pub counts: Vec<KindCount>,
     pub index: Vec<IndexEntry>,
     /// Damage inside the data, in order: under HOLE records already, or still open.
-    pub holes: Vec<Gap>,
+    pub damaged: Vec<DamagedSpan>,
     /// Where the last valid record ends.
     pub end: u64,
-    /// A SEAL stands at `end` (before it was counted): its content, total length, seq and receive time.
+    /// A SEAL is at `end` (before it was counted): its content, total length, seq and receive time.
     pub seal: Option<(Seal, u64, Seq, u64)>,
-    /// Records that the SEAL of recovery says stood between the last one and it, without a trace in between.
+    /// Records that the SEAL of recovery says were between the last one and it, without a trace in between.
     pub cut: Option<HoleSpan>,
-    /// First byte after the last one that is not zero, if any stands behind `end`.
+    /// First byte after the last one that is not zero, if any is behind `end`.
     pub noise_end: Option<u64>,
     /// The highest seq that a SYNC record calls durable.
     pub durable: Option<Seq>,
@@ -114,7 +114,7 @@ pub(crate) fn walk(source: &mut Source, carry: Option<Seq>, mode: Mode) -> Resul
         let island = source.scan(resume, u64::MAX, expected)?;
         if island.is_some() {
             // Beside a live writer the place may have been filled meanwhile: records are published
-            // in order, so whatever stands before the island is visible by now.
+            // in order, so whatever is before the island is visible by now.
             source.forget();
             if matches!(source.check(at)?, Check::Valid(info) if info.seq >= expected) {
                 continue;
@@ -176,8 +176,8 @@ fn last_nonzero(bytes: &[u8]) -> Option<usize> {
 
 impl Walk {
     fn gap(&mut self, span: HoleSpan, written: bool) {
-        // Chained HOLE records are one hole.
-        if let Some(last) = self.holes.last_mut()
+        // Chained HOLE records are one span.
+        if let Some(last) = self.damaged.last_mut()
             && last.written == written
             && last.span.offset + last.span.bytes == span.offset
             && last.span.from == span.from
@@ -186,11 +186,11 @@ impl Walk {
             last.span.below_durable |= span.below_durable;
             return;
         }
-        self.holes.push(Gap { span, written });
+        self.damaged.push(DamagedSpan { span, written });
     }
 
-    /// The record `seq` tells where a loss before it ends. The SEAL of recovery only does where its number is not the
-    /// one expected: then it is the one behind the last record that is known to have stood there.
+    /// The record `seq` shows where a lost range before it ends. The SEAL of recovery only does where its number is not the
+    /// one expected: then it is the one behind the last record that is known to have been there.
     fn ends_before(&mut self, at: u64, seq: Seq, expected: Seq, seal: Option<&Seal>) {
         let by_recovery = seal.is_some_and(|seal| seal.by_recovery);
         let below_durable = seal.is_some_and(|seal| seal.below_durable);
@@ -199,8 +199,8 @@ impl Walk {
         }
         let to = Some(Seq(seq.0.saturating_sub(1)));
         let mut open = false;
-        // Holes of several pieces, some written and some not, begin with the same number.
-        for gap in self.holes.iter_mut().rev().take_while(|gap| gap.span.to.is_none()) {
+        // Spans of several pieces, some written and some not, begin with the same number.
+        for gap in self.damaged.iter_mut().rev().take_while(|gap| gap.span.to.is_none()) {
             gap.span.to = to;
             gap.span.below_durable |= below_durable;
             open = true;
@@ -223,7 +223,7 @@ impl Walk {
     }
 
     /// The footer that these records deserve.
-    pub fn summary(&self, facts: &FooterFacts<'_>) -> FooterSummary {
+    pub fn summary(&self, facts: &FooterInput<'_>) -> FooterSummary {
         let mut records = self.records;
         let mut last = self.last;
         let mut counts = self.counts.clone();
@@ -272,7 +272,7 @@ impl Walk {
 }
 
 /// What a footer says besides the walk's own counts.
-pub(crate) struct FooterFacts<'a> {
+pub(crate) struct FooterInput<'a> {
     pub log_uuid: [u8; 16],
     pub boot_id: [u8; 16],
     pub id: SegmentId,

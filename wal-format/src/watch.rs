@@ -14,7 +14,7 @@ use crate::layout::DATA_START;
 use crate::lineage::{Foreign, Lineage};
 use crate::read_error::ReadError;
 use crate::record::SegmentId;
-use crate::shelf::Shelf;
+use crate::segment_dirs::SegmentDirs;
 use crate::source::Source;
 
 /// Coarser than any clock tick of the kernel (10 ms at most).
@@ -40,7 +40,7 @@ struct Listing {
     settled: bool,
     /// Segments from `from` on, ascending, up to the first one that had a record.
     ahead: Vec<Source>,
-    /// The lowest one among them that cannot be opened or read. Nothing in the stamp tells when it can.
+    /// The lowest one among them that cannot be opened or read. Nothing in the stamp says when it can.
     unreachable: Option<(SegmentId, ReadError)>,
 }
 
@@ -60,9 +60,9 @@ pub(crate) struct Ahead {
 }
 
 impl Watch {
-    /// Looks at the segments of `shelf` from `from` on.
-    pub fn look(&mut self, shelf: &Shelf, from: SegmentId, lineage: Option<&Lineage>) -> Result<Ahead, ReadError> {
-        let stamp = (stamp(shelf.dir())?, shelf.archive().map_or(Ok((0, 0)), stamp)?);
+    /// Looks at the segments of `dirs` from `from` on.
+    pub fn look(&mut self, dirs: &SegmentDirs, from: SegmentId, lineage: Option<&Lineage>) -> Result<Ahead, ReadError> {
+        let stamp = (stamp(dirs.dir())?, dirs.archive().map_or(Ok((0, 0)), stamp)?);
         let now = Instant::now();
         let known = self.listing.take().filter(|old| old.from == from && old.stamp == stamp);
         self.listing = Some(match known {
@@ -70,11 +70,11 @@ impl Watch {
             // The names are read once more after the grain has passed; from then on any change
             // gives another stamp.
             Some(old) => {
-                let (ahead, unreachable) = self.list(shelf, from, lineage)?;
+                let (ahead, unreachable) = self.list(dirs, from, lineage)?;
                 Listing { settled: now.duration_since(old.at) >= STAMP_GRAIN, ahead, unreachable, ..old }
             }
             None => {
-                let (ahead, unreachable) = self.list(shelf, from, lineage)?;
+                let (ahead, unreachable) = self.list(dirs, from, lineage)?;
                 Listing { from, stamp, at: now, settled: false, ahead, unreachable }
             }
         });
@@ -102,16 +102,16 @@ impl Watch {
         std::mem::take(&mut self.foreign)
     }
 
-    /// Why [`Ahead::unreachable`] cannot be read. The next look begins anew.
+    /// Why [`Ahead::unreachable`] cannot be read. The next look starts over.
     pub fn why_unreachable(&mut self) -> Option<ReadError> {
         self.listing.take()?.unreachable.map(|(_, error)| error)
     }
 
-    fn list(&mut self, shelf: &Shelf, from: SegmentId, lineage: Option<&Lineage>) -> Result<Listed, ReadError> {
+    fn list(&mut self, dirs: &SegmentDirs, from: SegmentId, lineage: Option<&Lineage>) -> Result<Listed, ReadError> {
         self.listed = true;
         let (mut ahead, mut unreachable) = (Vec::new(), None);
-        for id in shelf.ids()?.into_iter().filter(|id| *id >= from) {
-            let opened = shelf.open_own(id, DATA_START as usize, lineage).and_then(|source| {
+        for id in dirs.ids()?.into_iter().filter(|id| *id >= from) {
+            let opened = dirs.open_own(id, DATA_START as usize, lineage).and_then(|source| {
                 let Some(mut source) = source else { return Ok(None) };
                 let foreign = lineage.map_or(Ok(None), |lineage| lineage.foreign(&mut source))?;
                 let used = used(&mut source)?;
@@ -174,7 +174,7 @@ mod tests {
         )
         .unwrap();
         let mut watch = Watch::default();
-        let mut look = || watch.look(&Shelf::new(dir.path()), SegmentId(1), None).unwrap();
+        let mut look = || watch.look(&SegmentDirs::new(dir.path()), SegmentId(1), None).unwrap();
         for _ in 0..3 {
             assert_eq!(look(), Ahead { unreachable: Some(SegmentId(3)), ..ahead(None, Some(4)) });
             // Old enough for the stamp alone to be trusted: the disk that comes back does not change it.
@@ -188,7 +188,7 @@ mod tests {
     fn every_change_of_names_and_first_records_is_seen_at_the_next_look() {
         let dir = tempfile::tempdir().unwrap();
         let mut watch = Watch::default();
-        let mut look = |from| watch.look(&Shelf::new(dir.path()), SegmentId(from), None).unwrap();
+        let mut look = |from| watch.look(&SegmentDirs::new(dir.path()), SegmentId(from), None).unwrap();
         assert_eq!(look(1), ahead(None, None));
         for round in 0..3 {
             let id = 10 + round * 10;
@@ -212,9 +212,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("later");
         let mut watch = Watch::default();
-        assert_eq!(watch.look(&Shelf::new(&missing), SegmentId(0), None).unwrap(), ahead(None, None));
+        assert_eq!(watch.look(&SegmentDirs::new(&missing), SegmentId(0), None).unwrap(), ahead(None, None));
         std::fs::create_dir(&missing).unwrap();
         file(&missing, 1, 1);
-        assert_eq!(watch.look(&Shelf::new(&missing), SegmentId(0), None).unwrap(), ahead(None, Some(1)));
+        assert_eq!(watch.look(&SegmentDirs::new(&missing), SegmentId(0), None).unwrap(), ahead(None, Some(1)));
     }
 }

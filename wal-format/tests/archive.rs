@@ -13,10 +13,10 @@ use build::SegmentBuilder;
 use proptest::prelude::*;
 use wal_format::archive::{self, PackStep, layout, pack};
 use wal_format::header::SegmentHeader;
-use wal_format::verify::{Severity, verify_file, verify_shelf};
+use wal_format::verify::{Severity, verify_dirs, verify_file};
 use wal_format::{
-    Append, Clock, ClockPair, Incarnation, Kind, LogOptions, LogReader, LogWriter, LossReason, Position, ReadError,
-    ReaderOptions, SegmentId, Seq, Shelf, Step, SyncPolicy, list_segments, repair,
+    Append, Clock, ClockPair, Incarnation, Kind, LogOptions, LogReader, LogWriter, LostReason, Position, ReadError,
+    ReaderOptions, SegmentDirs, SegmentId, Seq, Step, SyncPolicy, list_segments, repair,
 };
 
 /// What a reader hands out, to be compared.
@@ -116,11 +116,11 @@ fn an_archive_gives_back_every_record_position_and_byte_of_its_segment() {
     assert_eq!(whole, drain(&mut LogReader::open(&live, Position::START, options).unwrap()));
     std::fs::copy(&archives[0], archive::path(&live, SegmentId(1))).unwrap();
     assert_eq!(whole, drain(&mut LogReader::open(&live, Position::START, following()).unwrap()));
-    let listed = Shelf::new(&live).list().unwrap();
+    let listed = SegmentDirs::new(&live).list().unwrap();
     assert_eq!(listed.iter().filter(|s| s.archived).count(), 1);
     assert!(listed.iter().filter(|s| s.archived).all(|s| s.sealed));
     let mut faults = 0;
-    verify_shelf(&Shelf::with_archive(&live, Some(&kept)), true, |r| faults += r.faults.len()).unwrap();
+    verify_dirs(&SegmentDirs::with_archive(&live, Some(&kept)), true, |r| faults += r.faults.len()).unwrap();
     assert_eq!(faults, 0);
 }
 
@@ -161,7 +161,7 @@ fn a_record_in_the_middle_is_read_by_inflating_only_what_holds_it() {
     let segments = log(&live, 60_000, 16);
     let archived = archive_all(&segments[..1], &kept).remove(0);
     let size = std::fs::metadata(&archived).unwrap().len();
-    let info = Shelf::new(&kept).list().unwrap().remove(0);
+    let info = SegmentDirs::new(&kept).list().unwrap().remove(0);
     let index = info.footer.unwrap().index;
     let entry = index[index.len() / 2];
     let from = Position { segment: SegmentId(1), offset: entry.offset, seq: Seq(entry.seq) };
@@ -201,13 +201,13 @@ fn a_damaged_frame_loses_its_own_records_and_is_named() {
     let mut lost = None;
     loop {
         match reader.next().unwrap() {
-            Step::Lost(l) => assert!(lost.replace(l).is_none(), "one loss"),
+            Step::Lost(l) => assert!(lost.replace(l).is_none(), "one lost range"),
             Step::Tail => break,
             _ => {}
         }
     }
     let lost = lost.unwrap();
-    assert!(lost.exact && lost.reason == LossReason::ArchiveFrame && lost.archive_frames().is_some());
+    assert!(lost.exact && lost.reason == LostReason::ArchiveFrame && lost.archive_frames().is_some());
     let missing = lost.count().unwrap() as usize;
     let inside = whole
         .iter()
@@ -223,7 +223,7 @@ fn a_damaged_frame_loses_its_own_records_and_is_named() {
     assert!(report.worst() >= Some(Severity::Damage));
     assert!(report.faults.iter().any(|f| f.what.contains("frame ")), "{:?}", report.faults);
 
-    // Without its table it is found by walking the frames; cut off, it is readable up to the cut.
+    // Without its table it is found by walking the frames; truncated, it is readable up to the cut.
     std::fs::write(&archived, &good[..good.len() - 1]).unwrap();
     assert_eq!(file(&archived), whole);
     assert!(verify_file(&archived, false).unwrap().faults.iter().any(|f| f.what.contains("seek table")));
@@ -331,7 +331,7 @@ fn small() -> &'static (Vec<u8>, Vec<Seen>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Flipped, overwritten, cut: a record that comes out is the record that went in, and whatever is missing is told.
+    /// Flipped, overwritten, cut: a record that comes out is the record that went in, and whatever is missing is reported.
     #[test]
     fn damage_never_invents_a_record_and_is_never_silent(
         at in any::<prop::sample::Index>(), len in 1_usize..5_000, how in 0_u8..4, value in any::<u8>(),
@@ -363,8 +363,8 @@ proptest! {
         for record in &records {
             prop_assert!(rest.any(|w| w == *record), "a record that was never there");
         }
-        let told = seen.iter().any(|s| matches!(s, Seen::Lost { .. }));
-        prop_assert!(records.len() == whole.len() || told, "{} of {} and nothing said", records.len(), whole.len());
+        let reported = seen.iter().any(|s| matches!(s, Seen::Lost { .. }));
+        prop_assert!(records.len() == whole.len() || reported, "{} of {} and nothing said", records.len(), whole.len());
         if how == 0 {
             let most = 2 * layout::FRAME_BYTES / 250;
             prop_assert!((whole.len() - records.len()) as u64 <= most, "one bit lost {}", whole.len() - records.len());

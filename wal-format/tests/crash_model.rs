@@ -1,11 +1,11 @@
 //! The log on a disk that loses power (WAL.md claims 13, 14, 15, 26).
 //!
-//! A writer works on the simulated disk and is cut off at a random operation, often in the middle
+//! A writer works on the simulated disk and is stopped at a random operation, often in the middle
 //! of a sync. What the disk would hold is written to a real directory, repaired and read there:
 //! - never a wrong payload, never a record twice or out of order;
 //! - nothing at or below the durable seq is lost, and after a mere kill nothing at all;
-//! - every loss inside the surviving log is reported, exactly;
-//! - repair cut off at any sector and done again ends in the same records;
+//! - every lost range inside the surviving log is reported, exactly;
+//! - repair stopped at any sector and done again ends in the same records;
 //! - a reader that had read past what survived goes on in the next epoch without repeating.
 //!
 //! Planted lies must be noticed. `TAPEDECK_SEED` replays one run, `TAPEDECK_RUNS` sets how many.
@@ -92,7 +92,7 @@ fn live(disk: &SimStorage, rng: &mut Rng, first_n: u64, kind: Crash) -> Option<L
 }
 
 /// What is wrong with what was read after a crash, if anything.
-fn judge(life: &Life, kind: Crash, records: &[Owned], losses: &[LostRange]) -> Result<(), String> {
+fn judge(life: &Life, kind: Crash, records: &[Owned], lost_ranges: &[LostRange]) -> Result<(), String> {
     let ours: Vec<&Owned> = records.iter().filter(|r| r.seq.epoch() == life.epoch).collect();
     for pair in records.windows(2) {
         if pair[0].seq >= pair[1].seq {
@@ -108,10 +108,12 @@ fn judge(life: &Life, kind: Crash, records: &[Owned], losses: &[LostRange]) -> R
     let present: std::collections::BTreeSet<u64> = ours.iter().map(|r| r.seq.0).collect();
     let newest = present.last().copied().unwrap_or(0);
     let reported = |seq: u64| {
-        losses.iter().any(|l| l.from.0 <= seq && (seq <= l.to.0 || (!l.exact && Seq(seq).epoch() == l.from.epoch())))
+        lost_ranges
+            .iter()
+            .any(|l| l.from.0 <= seq && (seq <= l.to.0 || (!l.exact && Seq(seq).epoch() == l.from.epoch())))
     };
     for seq in &present {
-        if losses.iter().any(|l| l.exact && (l.from.0..=l.to.0).contains(seq)) {
+        if lost_ranges.iter().any(|l| l.exact && (l.from.0..=l.to.0).contains(seq)) {
             return Err(format!("{} was read and reported lost", Seq(*seq)));
         }
     }
@@ -129,8 +131,8 @@ fn judge(life: &Life, kind: Crash, records: &[Owned], losses: &[LostRange]) -> R
             return Err(format!("{} is lost without a report, {} is there", Seq(*seq), Seq(newest)));
         }
     }
-    if kind == Crash::Process && !losses.is_empty() {
-        return Err(format!("a kill reports {losses:?}"));
+    if kind == Crash::Process && !lost_ranges.is_empty() {
+        return Err(format!("a kill reports {lost_ranges:?}"));
     }
     Ok(())
 }
@@ -138,7 +140,7 @@ fn judge(life: &Life, kind: Crash, records: &[Owned], losses: &[LostRange]) -> R
 fn fix(dir: &Path, kind: Crash) {
     let report = if kind == Crash::Process { repair(dir) } else { repair_after_power_loss(dir) }.unwrap();
     assert!(report.failures.is_empty(), "{report:?}");
-    assert_eq!(report.loss_below_durable, None, "{report:?}");
+    assert_eq!(report.lost_below_durable, None, "{report:?}");
 }
 
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -181,7 +183,7 @@ fn one_run(seed: u64, lie: Lie) -> Result<(), String> {
     let mut ahead = Position::START;
     let mut last_read = None;
     let mut history: Vec<Owned> = Vec::new();
-    let mut told: Vec<LostRange> = Vec::new();
+    let mut reported: Vec<LostRange> = Vec::new();
     for life_no in 0..rng.range(1, 4) {
         let Some(life) = live(&disk, &mut rng, next_n, kind) else {
             return Err(format!("life {life_no}: the log does not open"));
@@ -215,23 +217,23 @@ fn one_run(seed: u64, lie: Lie) -> Result<(), String> {
             let changed: Vec<_> = once.keys().filter(|k| once.get(*k) != after.get(*k)).collect();
             return Err(format!("life {life_no}: repair is not idempotent: {changed:?} of {:?}", after.keys()));
         }
-        let (records, losses, stop) = read_all(dir.path());
+        let (records, lost_ranges, stop) = read_all(dir.path());
         if stop != Stop::Tail {
             return Err(format!("life {life_no}: the reader stops at {stop:?}"));
         }
         let old: Vec<Owned> = records.iter().filter(|r| r.seq.epoch() < life.epoch).cloned().collect();
-        let old_told = losses.iter().filter(|l| l.from.epoch() < life.epoch).count();
-        if old != history || old_told != told.len() {
+        let old_lost = lost_ranges.iter().filter(|l| l.from.epoch() < life.epoch).count();
+        if old != history || old_lost != reported.len() {
             return Err(format!(
-                "life {life_no}, {kind:?}: what earlier lives left has changed: {} records, now {}; {told:?}, now {losses:?}",
+                "life {life_no}, {kind:?}: what earlier lives left has changed: {} records, now {}; {reported:?}, now {lost_ranges:?}",
                 history.len(),
                 old.len()
             ));
         }
         history = records.clone();
-        let losses: Vec<LostRange> = losses.into_iter().skip(old_told).collect();
-        told.extend(&losses);
-        judge(&life, kind, &records, &losses).map_err(|err| format!("life {life_no}, {kind:?}: {err}"))?;
+        let lost_ranges: Vec<LostRange> = lost_ranges.into_iter().skip(old_lost).collect();
+        reported.extend(&lost_ranges);
+        judge(&life, kind, &records, &lost_ranges).map_err(|err| format!("life {life_no}, {kind:?}: {err}"))?;
 
         // The reader's place may lie beyond what survived; its next life continues there.
         let mut reader = LogReader::open(dir.path(), ahead, ReaderOptions::default()).unwrap();
@@ -293,9 +295,9 @@ fn a_commit_word_without_its_payload_is_found_out() {
         bytes[last + 8..at].fill(0);
         let dir = tempfile::tempdir().unwrap();
         life.crash.write_to(Path::new(ROOT), dir.path()).unwrap();
-        caught |= repair(dir.path()).unwrap().loss_below_durable.is_some();
-        let (records, losses, _) = read_all(dir.path());
-        caught |= judge(&life, Crash::Process, &records, &losses).is_err();
+        caught |= repair(dir.path()).unwrap().lost_below_durable.is_some();
+        let (records, lost_ranges, _) = read_all(dir.path());
+        caught |= judge(&life, Crash::Process, &records, &lost_ranges).is_err();
     }
     assert!(caught);
 }

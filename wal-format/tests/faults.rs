@@ -136,7 +136,7 @@ fn after_a_failed_sync_the_segment_is_never_called_durable_and_appending_goes_on
 }
 
 #[test]
-fn a_disk_that_refuses_every_sync_takes_two_segments_and_not_one_per_try_is_told_and_believed_again() {
+fn a_disk_that_refuses_every_sync_takes_two_segments_and_not_one_per_try_is_reported_and_believed_again() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faulty::default();
     let mut options = options(&faults);
@@ -160,8 +160,8 @@ fn a_disk_that_refuses_every_sync_takes_two_segments_and_not_one_per_try_is_told
     let [trouble] = &stats.background_errors()[..] else { panic!("{:?}", stats.background_errors()) };
     assert_eq!(trouble.duty, Duty::Sync);
     assert!(trouble.failures >= 2 && trouble.message.contains("the disk is gone"), "{trouble:?}");
-    let told = wal_format::control::read(dir.path()).unwrap();
-    assert_eq!(told.sync_failing_since_ns, Some(trouble.since_wall_ns));
+    let control = wal_format::control::read(dir.path()).unwrap();
+    assert_eq!(control.sync_failing_since_ns, Some(trouble.since_wall_ns));
 
     faults.sync_fails.store(false, Ordering::Relaxed);
     let mut n = 200;
@@ -178,7 +178,7 @@ fn a_disk_that_refuses_every_sync_takes_two_segments_and_not_one_per_try_is_told
 }
 
 #[test]
-fn what_cannot_be_made_ahead_of_need_is_told_while_recording_goes_on_and_no_longer_when_it_can() {
+fn what_cannot_be_made_ahead_of_need_is_reported_while_recording_goes_on_and_no_longer_when_it_can() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faulty::default();
     let mut writer = LogWriter::open(dir.path(), options(&faults)).unwrap();
@@ -186,7 +186,7 @@ fn what_cannot_be_made_ahead_of_need_is_told_while_recording_goes_on_and_no_long
     eventually("segments are ready", || stats.ready.get() >= 1);
     faults.full.store(true, Ordering::Relaxed);
     let mut n = 0;
-    eventually("it is told", || {
+    eventually("it is reported", || {
         append(&mut writer, n).unwrap();
         n += 1;
         stats.background_errors().first().is_some_and(|trouble| trouble.duty == Duty::Prepare)

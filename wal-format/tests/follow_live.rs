@@ -19,7 +19,7 @@ use writer::{append, options};
 const LONGEST: u64 = 600;
 
 /// Follows from the start until data record `last` and returns how many were seen. Panics on a
-/// loss, a repetition, a jump or a wrong byte.
+/// gap, a repetition, a jump or a wrong byte.
 fn follow_to(dir: &Path, last: u64) -> u64 {
     let mut reader = LogReader::open(dir, Position::START, ReaderOptions::default()).unwrap();
     let (mut expected_seq, mut next_n) = (None::<Seq>, 0_u64);
@@ -135,9 +135,9 @@ fn a_reader_paused_over_the_deletion_of_its_segment_finishes_it_and_lets_go_of_t
     assert!(gone.len() >= 3, "{gone:?}");
 
     // The open file is read to its end; what was deleted behind it is reported exactly.
-    let (records, losses, _) = support::drain(&mut reader);
+    let (records, lost_ranges, _) = support::drain(&mut reader);
     assert_eq!(check_payload(&records[0].payload, LONGEST), Some(1));
-    let lost: u64 = losses.iter().map(|l| l.count().unwrap()).sum();
+    let lost: u64 = lost_ranges.iter().map(|l| l.count().unwrap()).sum();
     let seen = records.len() as u64;
     let (first, last) = (records[0].seq, records[records.len() - 1].seq);
     assert_eq!(lost + seen, last.0 - first.0 + 1);
@@ -163,9 +163,9 @@ fn a_reader_at_the_end_of_a_closed_log_can_know_that_it_ends_there() {
     append(&mut writer, 0, 100);
     assert!(log_state(dir.path()).unwrap().writer_alive);
     writer.close().unwrap();
-    let (records, losses, stop) = support::read_all(dir.path());
+    let (records, lost_ranges, stop) = support::read_all(dir.path());
     assert_eq!(support::data(&records).len(), 1);
-    assert!(losses.is_empty());
+    assert!(lost_ranges.is_empty());
     assert_eq!(stop, support::Stop::Tail);
     assert!(!log_state(dir.path()).unwrap().writer_alive);
 }

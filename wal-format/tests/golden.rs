@@ -141,7 +141,7 @@ fn the_bytes_of_the_state_of_version_2_stand_where_the_format_page_says() {
     let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let bytes = &segments(2)[2];
     let header = SegmentHeader::decode(bytes).unwrap();
-    // The text `golden "1"` is longer than 8 bytes and stands in front.
+    // The text `golden "1"` is longer than 8 bytes and comes first.
     assert_eq!(&bytes[32..42], b"golden \"1\"");
     let body = &bytes[48..];
     assert_eq!(&body[..16], &header.log_uuid);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use support::build::{INCARNATION, SegmentBuilder, UUID};
 use support::{Stop, check_payload, copy_log, drain, retire_for};
 use wal_format::{
-    AckFile, Checkpoint, CheckpointError, Foreign, Incarnation, Kind, Known, LineageError, LogReader, LogWriter,
+    AckFile, Checkpoint, CheckpointError, Foreign, Incarnation, Kind, KnownRun, LineageError, LogReader, LogWriter,
     OpenError, Position, ReaderOptions, ResumeError, RetireError, Run, SegmentId, Seq, lineage, list_segments, repair,
 };
 use writer::{append, options};
@@ -50,10 +50,10 @@ fn reader(dir: &Path, from: Position) -> LogReader {
     LogReader::open(dir, from, ReaderOptions::default()).unwrap()
 }
 
-/// The numbers of the data records that are left to read, and where reading stands then.
+/// The numbers of the data records that are left to read, and where reading is then.
 fn numbers(reader: &mut LogReader) -> Vec<u64> {
-    let (records, losses, stop) = drain(reader);
-    assert!(losses.is_empty() && stop == Stop::Tail, "{losses:?}, {stop:?}");
+    let (records, lost_ranges, stop) = drain(reader);
+    assert!(lost_ranges.is_empty() && stop == Stop::Tail, "{lost_ranges:?}, {stop:?}");
     let data = records.iter().filter(|r| r.kind_raw == Kind::Data as u8);
     data.map(|r| check_payload(&r.payload, LONGEST).unwrap()).collect()
 }
@@ -87,7 +87,7 @@ fn restore(copy: &Path, dir: &Path) {
 }
 
 /// Run 1 is backed up in the middle, goes on, and is followed by run 2; both are read to the end. Then the backup is
-/// put back. Returns where the reader stood in run 1 and at the end, and the run that is gone.
+/// put back. Returns where the reader was in run 1 and at the end, and the run that is gone.
 struct Restored {
     root: tempfile::TempDir,
     in_run_1: Checkpoint,
@@ -125,7 +125,7 @@ impl Restored {
 }
 
 #[test]
-fn every_run_has_an_incarnation_that_header_epoch_record_reader_and_lineage_tell_alike() {
+fn every_run_has_an_incarnation_that_header_epoch_record_reader_and_lineage_agree_on() {
     let dir = tempfile::tempdir().unwrap();
     let runs = [run(dir.path(), 0..5), run(dir.path(), 5..9)];
     assert_ne!(runs[0].incarnation, runs[1].incarnation);
@@ -133,17 +133,17 @@ fn every_run_has_an_incarnation_that_header_epoch_record_reader_and_lineage_tell
     assert_eq!(lineage.runs().collect::<Vec<_>>(), runs);
     let mut reader = reader(dir.path(), Position::START);
     let mut seen = Vec::new();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     while let wal_format::Step::Record(record) = reader.next().unwrap() {
         let epoch = record.seq.epoch();
         if record.kind() == Some(Kind::EpochStart) {
-            told.push(String::from_utf8(record.payload.to_vec()).unwrap());
+            reported.push(String::from_utf8(record.payload.to_vec()).unwrap());
         }
         seen.push(Run { epoch, incarnation: reader.incarnation() });
     }
     seen.dedup();
     assert_eq!(seen, runs);
-    for (json, run) in told.iter().zip(runs) {
+    for (json, run) in reported.iter().zip(runs) {
         assert!(json.contains(&format!("\"incarnation\":\"{}\"", run.incarnation)), "{json}");
     }
     let headers: Vec<Run> = list_segments(dir.path()).unwrap().iter().filter_map(|s| s.run()).collect();
@@ -157,7 +157,7 @@ fn a_checkpoint_of_a_run_that_a_restored_log_never_had_is_refused_by_name() {
         Err(ResumeError::Checkpoint { source, .. }) => source,
         other => panic!("{:?}", other.err()),
     };
-    // Before anything was recorded anew the run is beyond the log's newest one, afterwards it is another one.
+    // Before anything was recorded again the run is beyond the log's newest one, afterwards it is another one.
     let expected = CheckpointError::OfAnotherRun { run: bed.gone, known: None, newest: 1 };
     assert_eq!(refused(&bed.at_end), expected);
     let again = run(&bed.dir(), 1000..1100);
@@ -196,7 +196,7 @@ fn a_reader_that_waits_at_the_end_of_a_restored_log_sees_the_new_run_when_it_com
 }
 
 #[test]
-fn a_log_that_is_replaced_under_a_waiting_reader_is_told_and_never_waited_for_in_silence() {
+fn a_log_that_is_replaced_under_a_waiting_reader_is_reported_and_never_waited_for_in_silence() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("log");
     let mut first = open(&dir);
@@ -229,7 +229,7 @@ fn a_log_that_is_replaced_under_a_waiting_reader_is_told_and_never_waited_for_in
 }
 
 #[test]
-fn a_live_segment_that_another_file_takes_the_place_of_is_told() {
+fn a_live_segment_that_another_file_takes_the_place_of_is_reported() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("log");
     let mut writer = open(&dir);
@@ -273,7 +273,7 @@ fn an_ack_of_another_run_deletes_nothing_and_one_of_a_shared_run_deletes_only_wh
 }
 
 #[test]
-fn a_strangers_segment_is_told_once_never_read_and_never_deleted_wherever_its_id_lies() {
+fn a_strangers_segment_is_reported_once_never_read_and_never_deleted_wherever_its_id_lies() {
     for id in [1, 2, 30, 40] {
         let dir = tempfile::tempdir().unwrap();
         run(dir.path(), 0..1200);
@@ -293,15 +293,15 @@ fn a_strangers_segment_is_told_once_never_read_and_never_deleted_wherever_its_id
         let path = stranger.write(dir.path());
 
         let mut reader = reader(dir.path(), Position::START);
-        let (records, losses, stop) = drain(&mut reader);
+        let (records, lost_ranges, stop) = drain(&mut reader);
         assert_eq!(stop, Stop::Tail);
         assert!(records.iter().all(|r| r.payload != b"not yours"), "id {id}");
-        assert!(losses.is_empty(), "id {id}: {losses:?}");
+        assert!(lost_ranges.is_empty(), "id {id}: {lost_ranges:?}");
         let first = if id == 1 { check_payload(&support::data(&records)[0], LONGEST).unwrap() } else { 0 };
         assert_eq!(support::data(&records).len() as u64, 1200 - first, "id {id}");
-        let told = reader.take_foreign();
+        let reported = reader.take_foreign();
         if !there {
-            assert_eq!(told, [(path.clone(), Foreign::Log { uuid: UUID })], "id {id}");
+            assert_eq!(reported, [(path.clone(), Foreign::Log { uuid: UUID })], "id {id}");
         }
         drain(&mut reader);
         assert!(reader.take_foreign().is_empty());
@@ -321,7 +321,7 @@ fn a_strangers_segment_is_told_once_never_read_and_never_deleted_wherever_its_id
 }
 
 #[test]
-fn a_writer_moves_a_strangers_segment_aside_and_keeps_its_own_identity() {
+fn a_writer_quarantines_a_strangers_segment_and_keeps_its_own_identity() {
     let dir = tempfile::tempdir().unwrap();
     run(dir.path(), 0..100);
     let uuid = lineage(dir.path()).unwrap().unwrap().log_uuid();
@@ -404,8 +404,8 @@ fn a_renamed_segment_is_foreign_under_its_new_name() {
     let dir = tempfile::tempdir().unwrap();
     run(dir.path(), 0..100);
     std::fs::copy(segment(dir.path(), 1), segment(dir.path(), 50)).unwrap();
-    let told = list_segments(dir.path()).unwrap().into_iter().find(|s| s.id == SegmentId(50)).unwrap();
-    assert_eq!(told.foreign, Some(Foreign::Name { segment: SegmentId(1) }));
+    let listed = list_segments(dir.path()).unwrap().into_iter().find(|s| s.id == SegmentId(50)).unwrap();
+    assert_eq!(listed.foreign, Some(Foreign::Name { segment: SegmentId(1) }));
     assert_eq!(numbers(&mut reader(dir.path(), Position::START)), all(0..100));
 }
 
@@ -419,12 +419,12 @@ fn an_epoch_file_put_back_alone_makes_nothing_of_the_log_foreign() {
     assert_eq!(ids(dir.path()).1, [0; 0]);
     assert_eq!(numbers(&mut reader(dir.path(), Position::START)), all(0..600));
     let lineage = lineage(dir.path()).unwrap().unwrap();
-    assert!(later.iter().all(|run| lineage.knows(*run) == Known::Yes));
+    assert!(later.iter().all(|run| lineage.knows(*run) == KnownRun::Yes));
     let next = run(dir.path(), 600..700);
     assert_eq!(next.epoch, 4, "above what the headers say");
     assert_eq!(numbers(&mut reader(dir.path(), Position::START)), all(0..700));
     let lineage = wal_format::lineage(dir.path()).unwrap().unwrap();
-    assert!(later.iter().all(|run| lineage.knows(*run) == Known::Yes), "and they are remembered");
+    assert!(later.iter().all(|run| lineage.knows(*run) == KnownRun::Yes), "and they are remembered");
     // A later run under an id that this log passed over can only have come from elsewhere.
     let mut clone = SegmentBuilder::new(1, 9, 0).with(&["not yours"]);
     clone.seal(2);
@@ -443,7 +443,7 @@ fn without_an_epoch_file_the_segments_and_acks_say_whose_log_it_is_and_never_by_
     let uuid = lineage(&dir).unwrap().unwrap().log_uuid();
     std::fs::remove_file(dir.join("EPOCH")).unwrap();
     let alone = lineage(&dir).unwrap().unwrap();
-    assert_eq!((alone.log_uuid(), alone.knows(own)), (uuid, Known::Yes));
+    assert_eq!((alone.log_uuid(), alone.knows(own)), (uuid, KnownRun::Yes));
 
     // More segments of a stranger than own ones.
     for id in 60..70 {
@@ -525,7 +525,7 @@ fn no_epoch_is_given_out_twice_whichever_slot_is_damaged_after_whichever_store()
                 bytes[slot * 4096 + 40] ^= 0x10;
                 std::fs::write(copy.join("EPOCH"), bytes).unwrap();
                 if !keep_headers {
-                    // The newest run's segments are gone too: only the slot could tell.
+                    // The newest run's segments are gone too: only the slot could say.
                     let newest = runs.last().unwrap().epoch;
                     for s in list_segments(&copy).unwrap().iter().filter(|s| s.epoch == Some(newest)) {
                         std::fs::remove_file(&s.path).unwrap();
@@ -600,17 +600,20 @@ fn runs_of_version_1_are_known_without_incarnation_and_contradict_those_that_hav
     let before = lineage(&dir).unwrap().unwrap();
     assert_eq!(
         (before.knows(old(1)), before.knows(old(2)), before.knows(old(3))),
-        (Known::Unknown, Known::Yes, Known::No)
+        (KnownRun::Unknown, KnownRun::Yes, KnownRun::No)
     );
     let new = run(&dir, 0..10);
     assert_eq!(new.epoch, 3);
     let after = lineage(&dir).unwrap().unwrap();
-    assert_eq!((after.knows(old(2)), after.knows(new), after.knows(old(3))), (Known::Yes, Known::Yes, Known::No));
-    assert_eq!(after.knows(Run { epoch: 2, incarnation: INCARNATION }), Known::No);
+    assert_eq!(
+        (after.knows(old(2)), after.knows(new), after.knows(old(3))),
+        (KnownRun::Yes, KnownRun::Yes, KnownRun::No)
+    );
+    assert_eq!(after.knows(Run { epoch: 2, incarnation: INCARNATION }), KnownRun::No);
     // The run of version 1 that was killed is repaired, and all three are read as one log.
     repair(&dir).unwrap();
-    let (records, losses, stop) = drain(&mut reader(&dir, Position::START));
-    assert!(losses.is_empty() && stop == Stop::Tail, "{losses:?}");
+    let (records, lost_ranges, stop) = drain(&mut reader(&dir, Position::START));
+    assert!(lost_ranges.is_empty() && stop == Stop::Tail, "{lost_ranges:?}");
     let epochs: std::collections::BTreeSet<u32> = records.iter().map(|r| r.seq.epoch()).collect();
     assert_eq!(epochs.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
 }

@@ -4,7 +4,7 @@
 //! A real child process appends and reports every returned append through a pipe, one write per
 //! append. The parent sends SIGKILL at a random time, lets another child (or `repair`) take over,
 //! and a reader that was there all along must see every reported record: byte-equal, in order,
-//! once, and no loss.
+//! once, and nothing lost.
 //!
 //! Replay with `TAPEDECK_SEED`, lengthen with `TAPEDECK_RUNS`.
 #![allow(clippy::unwrap_used)]
@@ -102,7 +102,7 @@ fn a_writer_killed_at_random_times_loses_nothing_it_had_returned() {
                     return bytes;
                 }
                 bytes.extend_from_slice(&chunk[..n]);
-                // Told once, and asked for in some runs only.
+                // Reported once, and requested in some runs only.
                 if let Some(began) = began.take_if(|_| bytes.windows(4).any(|w| w == MARK)) {
                     let _ = began.send(());
                 }
@@ -130,9 +130,9 @@ fn a_writer_killed_at_random_times_loses_nothing_it_had_returned() {
                 reader = Some(LogReader::open(dir.path(), position, ReaderOptions::default()).unwrap());
             }
             let current = reader.as_mut().unwrap();
-            let (records, losses, stop) = drain(current);
+            let (records, lost_ranges, stop) = drain(current);
             position = current.position();
-            assert!(losses.is_empty(), "run {run}: {losses:?}");
+            assert!(lost_ranges.is_empty(), "run {run}: {lost_ranges:?}");
             assert_contiguous(&records);
             for record in records.iter().filter(|r| r.kind_raw == 1) {
                 let n = check_payload(&record.payload, LONGEST).expect("payload as appended");
@@ -162,8 +162,8 @@ fn a_writer_killed_at_random_times_loses_nothing_it_had_returned() {
     assert!(seen > 0, "no child ever appended");
 
     // From the start, after everything: the same log, once.
-    let (records, losses, _) = support::read_all(dir.path());
-    assert!(losses.is_empty());
+    let (records, lost_ranges, _) = support::read_all(dir.path());
+    assert!(lost_ranges.is_empty());
     assert_contiguous(&records);
     assert_eq!(data(&records).len() as u64, seen);
 }

@@ -156,7 +156,7 @@ fn sync_what_is_committed<T: Sampled>(new: impl Fn() -> T + Send + Sync + 'stati
         look();
         look();
         writer.join().unwrap();
-        assert_eq!(look(), Seq::new(1, 1), "a record is on disk and nobody is told");
+        assert_eq!(look(), Seq::new(1, 1), "a record is on disk and nobody is notified");
     });
 }
 

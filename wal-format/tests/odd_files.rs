@@ -16,8 +16,8 @@ use support::{Stop, data, drain, read_all};
 use wal_format::lock::LogLock;
 use wal_format::verify::{Severity, verify_log};
 use wal_format::{
-    Ack, AckFile, LogReader, LogWriter, LossReason, Position, ReadError, ReaderOptions, SegmentId, SegmentInfo,
-    SegmentState, Seq, Shelf, control, epoch, list_segments, log_state, repair,
+    Ack, AckFile, LogReader, LogWriter, LostReason, Position, ReadError, ReaderOptions, SegmentDirs, SegmentId,
+    SegmentInfo, SegmentState, Seq, control, epoch, list_segments, log_state, repair,
 };
 
 fn fifo(path: &Path) {
@@ -154,9 +154,9 @@ fn a_needed_segment_on_a_lost_disk_is_waited_for_and_read_when_it_is_back() {
     let mut second = LogReader::open(log.dir.path(), reader.position(), ReaderOptions::default()).unwrap();
     assert!(second.next().unwrap_err().is_unreachable());
     log.away(false);
-    let (records, losses, _) = drain(&mut reader);
+    let (records, lost_ranges, _) = drain(&mut reader);
     assert_eq!(data(&records), [b"b", b"c", b"d"]);
-    assert!(losses.is_empty(), "{losses:?}");
+    assert!(lost_ranges.is_empty(), "{lost_ranges:?}");
     assert_eq!(data(&drain(&mut second).0), [b"b", b"c", b"d"]);
 }
 
@@ -166,16 +166,16 @@ fn a_reader_that_waits_for_nothing_says_exactly_what_a_lost_disk_held() {
     log.away(true);
     let options = ReaderOptions { follow_damaged: true, ..ReaderOptions::default() };
     let mut reader = LogReader::open(log.dir.path(), Position::START, options).unwrap();
-    let (records, losses, stop) = drain(&mut reader);
+    let (records, lost_ranges, stop) = drain(&mut reader);
     assert_eq!((data(&records).len(), stop), (2, Stop::Tail));
-    assert_eq!(losses.len(), 1, "{losses:?}");
-    assert_eq!(losses[0].reason, LossReason::Unreachable);
+    assert_eq!(lost_ranges.len(), 1, "{lost_ranges:?}");
+    assert_eq!(lost_ranges[0].reason, LostReason::Unreachable);
     // Two frames and the SEAL of segment 2.
-    assert_eq!((losses[0].from, losses[0].to, losses[0].exact), (Seq::new(1, 2), Seq::new(1, 4), true));
+    assert_eq!((lost_ranges[0].from, lost_ranges[0].to, lost_ranges[0].exact), (Seq::new(1, 2), Seq::new(1, 4), true));
 }
 
 #[test]
-fn a_lost_disk_that_everybody_has_passed_is_told_and_blocks_nothing() {
+fn a_lost_disk_that_everybody_has_passed_is_reported_and_blocks_nothing() {
     let log = Spilled::new();
     let dir = log.dir.path();
     repair(dir).unwrap();
@@ -189,7 +189,7 @@ fn a_lost_disk_that_everybody_has_passed_is_told_and_blocks_nothing() {
     let list = list_segments(dir).unwrap();
     assert_eq!(list.iter().map(|s| s.state).collect::<Vec<_>>()[1], SegmentState::Unreachable);
     assert_eq!(find(&list, 2).spilled.as_deref(), Some(&*segment(log.other.path(), 2)));
-    assert_eq!(Shelf::new(dir).list().unwrap().len(), 3);
+    assert_eq!(SegmentDirs::new(dir).list().unwrap().len(), 3);
     let report = repair(dir).unwrap();
     assert!(report.failure_of(SegmentId(2)).is_some_and(|f| f.passed), "{report:?}");
     assert_eq!(report.needed().count(), 0);

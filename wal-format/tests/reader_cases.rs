@@ -7,7 +7,7 @@ mod support;
 use proptest::prelude::*;
 use support::build::{SEGMENT_BYTES, SegmentBuilder, UUID};
 use support::{Stop, data, drain, read_all};
-use wal_format::{Kind, LogReader, LossReason, Position, ReaderOptions, SegmentId, Seq, Step, list_segments, repair};
+use wal_format::{Kind, LogReader, LostReason, Position, ReaderOptions, SegmentId, Seq, Step, list_segments, repair};
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -25,10 +25,10 @@ fn a_reader_walks_from_seal_to_the_next_segment() {
     one.seal(2);
     one.write(dir.path());
     SegmentBuilder::new(2, 1, one.counter).with(&["b"]).write(dir.path());
-    let (records, losses, stop) = read_all(dir.path());
+    let (records, lost_ranges, stop) = read_all(dir.path());
     assert_eq!(payloads(&records), ["a", "b"]);
     assert_eq!(records.len(), 3); // The writer's SEAL is a record with a seq of its own.
-    assert!(losses.is_empty());
+    assert!(lost_ranges.is_empty());
     assert_eq!(stop, Stop::Tail);
 }
 
@@ -42,9 +42,9 @@ fn prepared_segments_are_not_taken_for_the_continuation() {
         SegmentBuilder::new(id, 1, 0).write(dir.path());
     }
     let mut reader = LogReader::open(dir.path(), Position::START, ReaderOptions::default()).unwrap();
-    let (records, losses, stop) = drain(&mut reader);
+    let (records, lost_ranges, stop) = drain(&mut reader);
     assert_eq!(payloads(&records), ["a"]);
-    assert!(losses.is_empty());
+    assert!(lost_ranges.is_empty());
     assert_eq!(stop, Stop::Tail);
 
     // The header of a prepared segment is replaced before its first record: only then it counts.
@@ -52,9 +52,9 @@ fn prepared_segments_are_not_taken_for_the_continuation() {
     one.write(dir.path());
     assert_eq!(drain(&mut reader).0.len(), 1);
     SegmentBuilder::new(2, 2, 0).with(&["b"]).write(dir.path());
-    let (records, losses, _) = drain(&mut reader);
+    let (records, lost_ranges, _) = drain(&mut reader);
     assert_eq!(payloads(&records), ["b"]);
-    assert!(losses.is_empty());
+    assert!(lost_ranges.is_empty());
     assert_eq!(reader.log_uuid(), Some(UUID));
 }
 
@@ -64,9 +64,9 @@ fn an_unsealed_tail_before_a_later_segment_waits_for_repair_and_then_loses_nothi
     SegmentBuilder::new(1, 1, 0).with(&["a"]).write(dir.path());
     SegmentBuilder::new(2, 2, 0).with(&["b"]).write(dir.path());
     let mut reader = LogReader::open(dir.path(), Position::START, ReaderOptions::default()).unwrap();
-    let (records, losses, stop) = drain(&mut reader);
+    let (records, lost_ranges, stop) = drain(&mut reader);
     assert_eq!(payloads(&records), ["a"]);
-    assert!(losses.is_empty());
+    assert!(lost_ranges.is_empty());
     assert_eq!(stop, Stop::AwaitRepair);
     assert!(matches!(
         reader.next().unwrap(),
@@ -76,9 +76,9 @@ fn an_unsealed_tail_before_a_later_segment_waits_for_repair_and_then_loses_nothi
     let report = repair(dir.path()).unwrap();
     assert!(report.failures.is_empty(), "{report:?}");
     assert_eq!(report.repaired(), 2);
-    let (records, losses, stop) = drain(&mut reader);
+    let (records, lost_ranges, stop) = drain(&mut reader);
     assert_eq!(payloads(&records), ["b"]);
-    assert!(losses.is_empty(), "{losses:?}");
+    assert!(lost_ranges.is_empty(), "{lost_ranges:?}");
     assert_eq!(stop, Stop::Tail);
 }
 
@@ -98,7 +98,7 @@ fn an_ephemeral_reader_steps_over_an_unsealed_tail() {
 }
 
 #[test]
-fn an_island_after_a_hole_is_kept_and_the_loss_is_exact() {
+fn an_island_after_a_hole_is_kept_and_the_lost_range_is_exact() {
     let dir = dir();
     let mut one = SegmentBuilder::new(1, 1, 0);
     one.data(b"a");
@@ -110,19 +110,19 @@ fn an_island_after_a_hole_is_kept_and_the_loss_is_exact() {
     assert_eq!(drain(&mut reader).2, Stop::Tail);
     let report = repair(dir.path()).unwrap();
     assert_eq!(report.segments[0].holes.len(), 1, "{report:?}");
-    let (records, losses, _) = drain(&mut reader);
+    let (records, lost_ranges, _) = drain(&mut reader);
     assert_eq!(payloads(&records), ["island"]);
-    assert_eq!(losses.len(), 1);
-    assert_eq!(losses[0].reason, LossReason::Hole);
-    assert_eq!((losses[0].from, losses[0].to), (Seq::new(1, 1), Seq::new(1, 3)));
-    assert!(losses[0].exact);
+    assert_eq!(lost_ranges.len(), 1);
+    assert_eq!(lost_ranges[0].reason, LostReason::Hole);
+    assert_eq!((lost_ranges[0].from, lost_ranges[0].to), (Seq::new(1, 1), Seq::new(1, 3)));
+    assert!(lost_ranges[0].exact);
     let footer = list_segments(dir.path()).unwrap().remove(0).footer.unwrap();
     assert_eq!(footer.holes_total, 1);
     assert_eq!((footer.holes[0].from, footer.holes[0].to), (Seq::new(1, 1).0, Seq::new(1, 3).0));
 }
 
 #[test]
-fn a_loss_across_segments_of_one_epoch_is_exact() {
+fn a_lost_range_across_segments_of_one_epoch_is_exact() {
     let dir = dir();
     let mut one = SegmentBuilder::new(1, 1, 0);
     one.data(b"a");
@@ -130,15 +130,15 @@ fn a_loss_across_segments_of_one_epoch_is_exact() {
     one.write(dir.path());
     SegmentBuilder::new(2, 1, one.counter).with(&["b"]).write(dir.path());
     repair(dir.path()).unwrap();
-    let (records, losses, _) = read_all(dir.path());
+    let (records, lost_ranges, _) = read_all(dir.path());
     assert_eq!(payloads(&records), ["a", "b"]);
-    assert_eq!(losses.len(), 1, "{losses:?}");
-    assert_eq!((losses[0].from, losses[0].to), (Seq::new(1, 1), Seq::new(1, 5)));
-    assert_eq!(losses[0].reason, LossReason::UncleanEnd);
+    assert_eq!(lost_ranges.len(), 1, "{lost_ranges:?}");
+    assert_eq!((lost_ranges[0].from, lost_ranges[0].to), (Seq::new(1, 1), Seq::new(1, 5)));
+    assert_eq!(lost_ranges[0].reason, LostReason::UncleanEnd);
 }
 
 #[test]
-fn a_torn_append_of_a_killed_process_is_no_loss_and_a_torn_page_of_a_power_cut_is() {
+fn a_torn_append_of_a_killed_process_loses_nothing_and_a_torn_page_of_a_power_cut_does() {
     for (boot, lost) in [(wal_format::boot::boot_id(), 0), ([0xEE; 16], 1)] {
         let dir = dir();
         let mut one = SegmentBuilder::of_boot(1, 1, 0, boot);
@@ -148,10 +148,10 @@ fn a_torn_append_of_a_killed_process_is_no_loss_and_a_torn_page_of_a_power_cut_i
         one.bytes[torn..torn + 4].fill(0);
         one.write(dir.path());
         repair(dir.path()).unwrap();
-        let (records, losses, stop) = read_all(dir.path());
+        let (records, lost_ranges, stop) = read_all(dir.path());
         assert_eq!(payloads(&records), ["a"]);
-        assert_eq!(losses.len(), lost, "{losses:?}");
-        assert!(losses.iter().all(|l| !l.exact && l.from == Seq::new(1, 1)));
+        assert_eq!(lost_ranges.len(), lost, "{lost_ranges:?}");
+        assert!(lost_ranges.iter().all(|l| !l.exact && l.from == Seq::new(1, 1)));
         assert_eq!(stop, Stop::Tail);
     }
 }
@@ -168,9 +168,9 @@ fn a_position_beyond_the_recovered_end_goes_on_in_the_next_epoch() {
     for offset in [end, end + 8, end + 56, 30_000, SEGMENT_BYTES - 8, SEGMENT_BYTES + 4096] {
         let from = Position { segment: SegmentId(1), offset, seq: Seq::new(1, if offset == end { 1 } else { 700 }) };
         let mut reader = LogReader::open(dir.path(), from, ReaderOptions::default()).unwrap();
-        let (records, losses, _) = drain(&mut reader);
+        let (records, lost_ranges, _) = drain(&mut reader);
         assert_eq!(payloads(&records), ["b"], "offset {offset}");
-        assert!(losses.is_empty(), "offset {offset}: {losses:?}");
+        assert!(lost_ranges.is_empty(), "offset {offset}: {lost_ranges:?}");
     }
 }
 
@@ -196,22 +196,22 @@ fn a_position_in_a_deleted_segment_goes_on_with_the_first_that_is_left() {
     SegmentBuilder::new(5, 1, 100).with(&["five"]).write(dir.path());
     let at = |offset, counter| Position { segment: SegmentId(3), offset, seq: Seq::new(1, counter) };
     let open = |from| LogReader::open(dir.path(), from, ReaderOptions::default()).unwrap();
-    let (records, losses, _) = drain(&mut open(at(8192, 40)));
+    let (records, lost_ranges, _) = drain(&mut open(at(8192, 40)));
     assert_eq!(payloads(&records), ["five"]);
-    assert_eq!(losses.len(), 1);
-    assert_eq!((losses[0].from, losses[0].to), (Seq::new(1, 40), Seq::new(1, 99)));
-    assert_eq!(losses[0].reason, LossReason::MissingSegment);
-    let (records, losses, _) = drain(&mut open(at(8192, 100)));
+    assert_eq!(lost_ranges.len(), 1);
+    assert_eq!((lost_ranges[0].from, lost_ranges[0].to), (Seq::new(1, 40), Seq::new(1, 99)));
+    assert_eq!(lost_ranges[0].reason, LostReason::MissingSegment);
+    let (records, lost_ranges, _) = drain(&mut open(at(8192, 100)));
     assert_eq!(payloads(&records), ["five"]);
-    assert!(losses.is_empty());
-    let (records, losses, _) = drain(&mut open(Position::START));
+    assert!(lost_ranges.is_empty());
+    let (records, lost_ranges, _) = drain(&mut open(Position::START));
     assert_eq!(payloads(&records), ["five"]);
-    assert!(losses.is_empty(), "a fresh reader has lost nothing: {losses:?}");
+    assert!(lost_ranges.is_empty(), "a fresh reader has lost nothing: {lost_ranges:?}");
 }
 
 #[test]
-fn a_loss_at_the_start_of_an_epoch_is_that_epochs_and_not_the_one_before() {
-    // Found by the crash model: the hole was counted against the end of epoch 1.
+fn a_lost_range_at_the_start_of_an_epoch_is_that_epochs_and_not_the_one_before() {
+    // Found by the crash model: the HOLE was counted against the end of epoch 1.
     let dir = dir();
     SegmentBuilder::new(1, 1, 0).with(&["a"]).write(dir.path());
     let mut two = SegmentBuilder::new(2, 2, 0);
@@ -219,10 +219,10 @@ fn a_loss_at_the_start_of_an_epoch_is_that_epochs_and_not_the_one_before() {
     two.data(b"b");
     two.write(dir.path());
     repair(dir.path()).unwrap();
-    let (records, losses, _) = read_all(dir.path());
+    let (records, lost_ranges, _) = read_all(dir.path());
     assert_eq!(payloads(&records), ["a", "b"]);
-    assert_eq!(losses.len(), 1, "{losses:?}");
-    assert_eq!((losses[0].from, losses[0].to, losses[0].exact), (Seq::new(2, 0), Seq::new(2, 3), true));
+    assert_eq!(lost_ranges.len(), 1, "{lost_ranges:?}");
+    assert_eq!((lost_ranges[0].from, lost_ranges[0].to, lost_ranges[0].exact), (Seq::new(2, 0), Seq::new(2, 3), true));
 }
 
 #[test]
@@ -232,10 +232,10 @@ fn a_first_segment_that_is_lost_altogether_is_reported() {
     SegmentBuilder::new(1, 1, 0).write(dir.path());
     SegmentBuilder::new(2, 1, 10).with(&["b"]).write(dir.path());
     repair(dir.path()).unwrap();
-    let (records, losses, _) = read_all(dir.path());
+    let (records, lost_ranges, _) = read_all(dir.path());
     assert_eq!(payloads(&records), ["b"]);
-    assert_eq!(losses.len(), 1, "{losses:?}");
-    assert_eq!((losses[0].from, losses[0].to, losses[0].exact), (Seq::new(1, 0), Seq::new(1, 9), true));
+    assert_eq!(lost_ranges.len(), 1, "{lost_ranges:?}");
+    assert_eq!((lost_ranges[0].from, lost_ranges[0].to, lost_ranges[0].exact), (Seq::new(1, 0), Seq::new(1, 9), true));
 }
 
 #[test]
@@ -249,9 +249,9 @@ fn an_empty_segment_before_one_whose_first_sector_is_lost_is_sealed_in_one_repai
     three.data(b"b");
     three.write(dir.path());
     repair(dir.path()).unwrap();
-    let (records, losses, stop) = read_all(dir.path());
+    let (records, lost_ranges, stop) = read_all(dir.path());
     assert_eq!(payloads(&records), ["a", "b"]);
-    assert_eq!(losses.iter().filter_map(|l| l.count()).sum::<u64>(), 6, "{losses:?}");
+    assert_eq!(lost_ranges.iter().filter_map(|l| l.count()).sum::<u64>(), 6, "{lost_ranges:?}");
     assert_eq!(stop, Stop::Tail);
 }
 
@@ -265,10 +265,10 @@ fn the_missing_end_of_a_log_that_was_closed_is_exact() {
     three.record(Kind::EpochStart, json.as_bytes());
     three.data(b"b");
     three.write(dir.path());
-    let (records, losses, _) = read_all(dir.path());
+    let (records, lost_ranges, _) = read_all(dir.path());
     assert_eq!(payloads(&records), ["a", "b"]);
-    assert_eq!(losses.len(), 1, "{losses:?}");
-    assert_eq!((losses[0].from, losses[0].to, losses[0].exact), (Seq::new(1, 2), Seq::new(1, 30), true));
+    assert_eq!(lost_ranges.len(), 1, "{lost_ranges:?}");
+    assert_eq!((lost_ranges[0].from, lost_ranges[0].to, lost_ranges[0].exact), (Seq::new(1, 2), Seq::new(1, 30), true));
 }
 
 #[test]
@@ -279,9 +279,9 @@ fn an_unused_segment_that_the_log_passed_by_is_sealed_empty() {
     SegmentBuilder::new(3, 2, 0).with(&["b"]).write(dir.path());
     assert_eq!(read_all(dir.path()).2, Stop::AwaitRepair);
     repair(dir.path()).unwrap();
-    let (records, losses, stop) = read_all(dir.path());
+    let (records, lost_ranges, stop) = read_all(dir.path());
     assert_eq!(payloads(&records), ["a", "b"]);
-    assert!(losses.is_empty(), "{losses:?}");
+    assert!(lost_ranges.is_empty(), "{lost_ranges:?}");
     assert_eq!(stop, Stop::Tail);
 }
 
@@ -294,9 +294,9 @@ fn a_lost_header_is_made_good_by_the_records_themselves() {
     }
     one.bytes[..4096].fill(0x55);
     one.write(dir.path());
-    let (records, losses, _) = read_all(dir.path());
+    let (records, lost_ranges, _) = read_all(dir.path());
     assert_eq!(payloads(&records), ["a", "b", "c"]);
-    assert!(losses.is_empty());
+    assert!(lost_ranges.is_empty());
     repair(dir.path()).unwrap();
     assert_eq!(payloads(&read_all(dir.path()).0), ["a", "b", "c"]);
 }
@@ -310,11 +310,11 @@ fn an_unreadable_segment_is_quarantined_and_reported() {
     two.write(dir.path());
     SegmentBuilder::new(3, 1, 50).with(&["b"]).write(dir.path());
     let check = || {
-        let (records, losses, _) = read_all(dir.path());
+        let (records, lost_ranges, _) = read_all(dir.path());
         assert_eq!(payloads(&records), ["a", "b"]);
-        assert_eq!(losses.len(), 1, "{losses:?}");
-        assert_eq!((losses[0].from, losses[0].to), (Seq::new(1, 2), Seq::new(1, 49)));
-        assert_eq!(losses[0].reason, LossReason::Unreadable);
+        assert_eq!(lost_ranges.len(), 1, "{lost_ranges:?}");
+        assert_eq!((lost_ranges[0].from, lost_ranges[0].to), (Seq::new(1, 2), Seq::new(1, 49)));
+        assert_eq!(lost_ranges[0].reason, LostReason::Unreadable);
     };
     check();
     let report = repair(dir.path()).unwrap();
@@ -351,11 +351,11 @@ fn unknown_kinds_are_carried() {
     one.bytes[at..at + bytes.len()].copy_from_slice(&bytes);
     one.data(b"known");
     one.write(dir.path());
-    let (records, losses, _) = read_all(dir.path());
+    let (records, lost_ranges, _) = read_all(dir.path());
     assert_eq!(records[0].kind_raw, 77);
     assert_eq!(Kind::from_raw(77), None);
     assert_eq!(payloads(&records), ["known"]);
-    assert!(losses.is_empty());
+    assert!(lost_ranges.is_empty());
 }
 
 #[test]
@@ -368,9 +368,9 @@ fn one_file_can_be_read_without_its_log() {
     let moved = dir.path().join("copy-of-something");
     std::fs::rename(path, &moved).unwrap();
     let mut reader = LogReader::open_file(&moved, ReaderOptions::default()).unwrap();
-    let (records, losses, stop) = drain(&mut reader);
+    let (records, lost_ranges, stop) = drain(&mut reader);
     assert_eq!(records.len(), 2);
-    assert!(losses.is_empty());
+    assert!(lost_ranges.is_empty());
     assert_eq!(stop, Stop::Tail);
     std::fs::write(&moved, b"hello").unwrap();
     let err = LogReader::open_file(&moved, ReaderOptions::default()).err().unwrap();

@@ -151,8 +151,8 @@ fn a_killed_writer_leaves_nothing_that_the_next_one_does_not_find() {
     let mut writer = bed.writer();
     assert!(!never_named.exists() && unlinked.exists(), "only what was never written goes");
     assert!(!place.join("00000000000000001000.wal.tmp").exists());
-    let told: Vec<&String> = writer.warnings().iter().filter(|w| w.contains("no name")).collect();
-    assert!(told.len() == 1 && told[0].contains("00000000000000000999.wal"), "{told:?}");
+    let reported: Vec<&String> = writer.warnings().iter().filter(|w| w.contains("no name")).collect();
+    assert!(reported.len() == 1 && reported[0].contains("00000000000000000999.wal"), "{reported:?}");
     assert!(writer.stats().reused.get() > 0, "ready segments are taken over");
     let n = fill(&mut writer, n, 300);
     writer.close().unwrap();
@@ -215,7 +215,7 @@ fn behind_a_failed_sync_the_log_moves_to_the_other_disk() {
 fn without_room_anywhere_the_error_names_every_place() {
     let bed = Bed::new();
     let mut options = bed.options();
-    // A file stands where the directory must be.
+    // A file is where the directory must be.
     std::fs::write(bed.other(), b"").unwrap();
     options.ready_segments = 1;
     let mut writer = LogWriter::open(&bed.log(), options).unwrap();

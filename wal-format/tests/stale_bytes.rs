@@ -26,8 +26,8 @@ fn records_of_equal_length_after_a_recovery_never_uncover_old_ones() {
         // Dropped without close: an unclean end.
         drop(writer);
         repair(dir.path()).unwrap();
-        let (records, losses, _) = read_all(dir.path());
-        assert!(losses.is_empty(), "{losses:?}");
+        let (records, lost_ranges, _) = read_all(dir.path());
+        assert!(lost_ranges.is_empty(), "{lost_ranges:?}");
         assert_contiguous(&records);
         assert_eq!(data(&records), expected);
     }
@@ -44,8 +44,8 @@ fn records_spliced_in_from_another_segment_or_log_are_refused() {
         let mut spliced = healthy.clone();
         spliced[8192..24 * 1024].copy_from_slice(&foreign[8192..24 * 1024]);
         std::fs::write(&ours, &spliced).unwrap();
-        let (records, losses, _) = read_all(log.dir.path());
-        assert!(assert_accounted(&log.records, &records, &losses) > 0);
+        let (records, lost_ranges, _) = read_all(log.dir.path());
+        assert!(assert_accounted(&log.records, &records, &lost_ranges) > 0);
         std::fs::write(&ours, &healthy).unwrap();
     }
 }
@@ -64,24 +64,24 @@ fn segments_that_were_swapped_duplicated_or_deleted_are_named() {
     // Swapped.
     std::fs::write(&paths[1], &bytes[2]).unwrap();
     std::fs::write(&paths[2], &bytes[1]).unwrap();
-    let (records, losses, _) = read_all(log.dir.path());
-    assert!(assert_accounted(&log.records, &records, &losses) > 0);
+    let (records, lost_ranges, _) = read_all(log.dir.path());
+    assert!(assert_accounted(&log.records, &records, &lost_ranges) > 0);
     restore();
     // Duplicated over its neighbour.
     std::fs::write(&paths[2], &bytes[1]).unwrap();
-    let (records, losses, _) = read_all(log.dir.path());
-    assert!(assert_accounted(&log.records, &records, &losses) > 0);
+    let (records, lost_ranges, _) = read_all(log.dir.path());
+    assert!(assert_accounted(&log.records, &records, &lost_ranges) > 0);
     restore();
     // Deleted.
     std::fs::remove_file(&paths[1]).unwrap();
-    let (records, losses, _) = read_all(log.dir.path());
-    assert!(assert_accounted(&log.records, &records, &losses) > 0);
-    assert_eq!(losses.len(), 1, "{losses:?}");
-    assert!(losses[0].exact);
+    let (records, lost_ranges, _) = read_all(log.dir.path());
+    assert!(assert_accounted(&log.records, &records, &lost_ranges) > 0);
+    assert_eq!(lost_ranges.len(), 1, "{lost_ranges:?}");
+    assert!(lost_ranges[0].exact);
     restore();
-    let (records, losses, _) = read_all(log.dir.path());
+    let (records, lost_ranges, _) = read_all(log.dir.path());
     assert_eq!(records, log.records);
-    assert!(losses.is_empty());
+    assert!(lost_ranges.is_empty());
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn a_commit_word_of_any_size_costs_one_record_and_no_memory() {
     for word in words {
         for value in [word, word | 0x8000_0000] {
             file.write_all_at(&value.to_le_bytes(), victim).unwrap();
-            let (records, losses, _) = read_all(log.dir.path());
-            let missing = assert_accounted(&log.records, &records, &losses);
+            let (records, lost_ranges, _) = read_all(log.dir.path());
+            let missing = assert_accounted(&log.records, &records, &lost_ranges);
             assert_eq!(missing, 1, "word {value:#x}");
         }
     }

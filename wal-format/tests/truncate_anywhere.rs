@@ -1,4 +1,4 @@
-//! A segment cut off at any byte gives back exactly the records wholly before the cut, and a cut
+//! A segment truncated at any byte gives back exactly the records wholly before the cut, and a cut
 //! that took records is reported (WAL.md claim 3). Recovery then seals what is left, and doing
 //! it again changes nothing (claim 15).
 #![allow(clippy::unwrap_used)]
@@ -31,9 +31,9 @@ fn a_sealed_segment_cut_anywhere_keeps_what_lies_before_the_cut_and_reports_the_
         std::fs::OpenOptions::new().write(true).open(&target).unwrap().set_len(cut).unwrap();
         let whole = ends.iter().filter(|end| **end <= cut).count();
         repair(&dir).unwrap();
-        let (records, losses, stop) = read_all(&dir);
+        let (records, lost_ranges, stop) = read_all(&dir);
         assert_eq!(stop, Stop::Tail, "cut at {cut}");
-        let missing = assert_accounted(&log.records, &records, &losses);
+        let missing = assert_accounted(&log.records, &records, &lost_ranges);
         if cut < 4096 {
             continue; // Without a header nothing can be read; all of it was reported.
         }

@@ -1,4 +1,4 @@
-//! A segment that is cut while a process has it mapped ends that process with a code of its own, which says where
+//! A segment that is truncated while a process has it mapped ends that process with a code of its own, which says where
 //! (WAL.md claim 33), and the next start goes on.
 #![allow(clippy::unwrap_used)]
 
@@ -24,7 +24,7 @@ fn child() {
     let Ok(dir) = std::env::var("TAPEDECK_CHILD_DIR") else {
         return;
     };
-    wal_format::sys::bus::tell_and_exit(CODE);
+    wal_format::sys::bus::report_and_exit(CODE);
     let mut options = options(SEGMENT);
     options.prefault_bytes = 0;
     let mut writer = LogWriter::open(&PathBuf::from(dir), options).unwrap();
@@ -65,13 +65,13 @@ fn a_live_segment_that_is_cut_ends_the_writer_with_its_code_and_place_and_the_ne
         }
     };
     std::fs::File::options().write(true).open(&path).unwrap().set_len(16 * 1024).unwrap();
-    let told = ended(child);
-    assert!(told.contains(path.file_name().unwrap().to_str().unwrap()) && told.contains("offset"), "{told}");
+    let said = ended(child);
+    assert!(said.contains(path.file_name().unwrap().to_str().unwrap()) && said.contains("offset"), "{said}");
 
     let mut writer = LogWriter::open(dir.path(), options(SEGMENT)).unwrap();
     append(&mut writer, 1, 900);
     writer.close().unwrap();
     let mut reader = LogReader::open(dir.path(), Position::START, ReaderOptions::default()).unwrap();
     let (got, ..) = drain(&mut reader);
-    assert!(data(&got).len() >= 2, "what stood before the cut, and what came after the restart");
+    assert!(data(&got).len() >= 2, "what was before the cut, and what came after the restart");
 }

@@ -314,9 +314,12 @@ fn receive_times_stay_distinct_while_the_wall_clock_is_days_ahead_and_back_and_o
     let frames: Vec<u64> = kinds(&got, Kind::Data).iter().map(|g| g.ts).collect();
     assert!(frames.windows(2).all(|pair| pair[0] < pair[1]), "no two frames have one time: {frames:?}");
     assert_eq!(frames[..5], [1, 2, 3, 4, 5].map(|s| T0 + s * 1_000_000_000), "a moment reaches no receive time");
-    let told = kinds(&got, Kind::Clock);
-    let told: Vec<u64> = told.iter().map(|g| ClockPair::decode(&g.payload).unwrap().wall_ns - T0).collect();
-    assert!(told[..4].iter().any(|wall| *wall > days), "and a CLOCK record says what the wall clock said: {told:?}");
+    let clocks = kinds(&got, Kind::Clock);
+    let clocks: Vec<u64> = clocks.iter().map(|g| ClockPair::decode(&g.payload).unwrap().wall_ns - T0).collect();
+    assert!(
+        clocks[..4].iter().any(|wall| *wall > days),
+        "and a CLOCK record says what the wall clock said: {clocks:?}"
+    );
 }
 
 #[test]
@@ -441,7 +444,7 @@ fn foreign_files_are_named_and_left_alone() {
 }
 
 #[test]
-fn a_closed_segment_has_a_footer_that_tells_what_is_in_it() {
+fn a_closed_segment_has_a_footer_that_says_what_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let hands = Hands::new();
     let mut writer = LogWriter::open(dir.path(), options(&hands)).unwrap();

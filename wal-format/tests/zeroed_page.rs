@@ -27,10 +27,10 @@ fn every_block(block: usize, garbage: Option<u64>, step: usize) {
                 continue;
             }
             file.write_all_at(&bytes, start as u64).unwrap();
-            let (records, losses, _) = read_all(log.dir.path());
+            let (records, lost_ranges, _) = read_all(log.dir.path());
             let place = format!("{} at {start}", path.display());
-            let missing = std::panic::catch_unwind(|| assert_accounted(&log.records, &records, &losses))
-                .unwrap_or_else(|_| panic!("{place}: {losses:?}"));
+            let missing = std::panic::catch_unwind(|| assert_accounted(&log.records, &records, &lost_ranges))
+                .unwrap_or_else(|_| panic!("{place}: {lost_ranges:?}"));
             // A block cannot touch more records than fit in it, plus the two at its edges.
             assert!(missing <= block as u64 / 40 + 2, "{place}: {missing} lost");
             lost_most = lost_most.max(missing);

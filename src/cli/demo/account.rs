@@ -9,7 +9,7 @@ use std::fmt;
 use anyhow::Context;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use wal_format::{Kind, Position, Shelf};
+use wal_format::{Kind, Position, SegmentDirs};
 
 use super::live::{grouped, size};
 use config::Config;
@@ -129,7 +129,7 @@ pub(super) fn account(cfg: &Config, report: &venue_sim::Report) -> anyhow::Resul
 fn read_log(cfg: &Config, id: VenueId, v: &mut VenueAccount) -> anyhow::Result<Vec<String>> {
     let dir = cfg.capture.wal_dir(id);
     let what = || format!("read {}", dir.display());
-    let mut log = RecordedLog::open(&Shelf::new(&dir), Position::START).with_context(what)?;
+    let mut log = RecordedLog::open(&SegmentDirs::new(&dir), Position::START).with_context(what)?;
     let mut digests: BTreeMap<u64, Sha256> = BTreeMap::new();
     loop {
         match log.next().with_context(what)? {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use wal_format::{Hold, Incarnation, LossReason, Position, Run, SegmentId, Seq, Shelf};
+use wal_format::{Hold, Incarnation, LostReason, Position, Run, SegmentDirs, SegmentId, Seq};
 
 use super::report::{Report, Verdict, part_report};
 use crate::error::CompactError;
@@ -28,7 +28,7 @@ pub(super) struct Known {
 pub(super) struct Log<'h> {
     pub venue: &'static Venue,
     pub kind: LogKind,
-    pub shelf: Shelf,
+    pub shelf: SegmentDirs,
     /// Where the log is written.
     pub dir: PathBuf,
     pub name: String,
@@ -155,7 +155,7 @@ impl Log<'_> {
                     stage_full(place, gatherer, touched)?;
                 }
                 Step::Lost(lost) => {
-                    if lost.reason == LossReason::ArchiveFrame {
+                    if lost.reason == LostReason::ArchiveFrame {
                         self.damage.borrow_mut().push(lost.to_string());
                     }
                     if let End::At(end, cut) = end

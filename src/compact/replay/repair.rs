@@ -19,7 +19,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use sha2::Digest;
-use wal_format::{LossReason, Position, Run, Seq, durable};
+use wal_format::{LostReason, Position, Run, Seq, durable};
 
 use super::pass::{End, Known, Log, Stopped};
 use super::scratch::Scratch;
@@ -447,7 +447,7 @@ fn has(log: &Log<'_>, before: Option<&Known>, first_seq: u64) -> Result<bool, Co
                 let seq = record.seq.0;
                 return Ok(seq == first_seq || before.is_some() && seq < first_seq);
             }
-            Step::Lost(lost) if lost.reason == LossReason::MissingSegment => return Ok(false),
+            Step::Lost(lost) if lost.reason == LostReason::MissingSegment => return Ok(false),
             Step::Lost(_) => {}
             Step::Tail | Step::Blocked { .. } | Step::End => return Ok(false),
         }

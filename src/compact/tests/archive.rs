@@ -1,6 +1,6 @@
 //! Segments archived instead of deleted: the same lake, a log that is whole between both places, whatever is killed.
 
-use wal_format::{LogReader, Position, ReaderOptions, Shelf, Step};
+use wal_format::{LogReader, Position, ReaderOptions, SegmentDirs, Step};
 
 use super::*;
 use fold::shelves::archive_dir;
@@ -63,7 +63,8 @@ fn segments_on_another_disk_are_read_archived_and_deleted_like_those_at_home() {
     assert_same(&plain, &bed, "spilled");
     assert_eq!(bed.archive_files().len() as u64, outcome.segments_retired);
     assert_eq!(bed.records(), before);
-    let left: Vec<PathBuf> = Shelf::new(&bed.wal()).list().unwrap().into_iter().filter_map(|s| s.spilled).collect();
+    let left: Vec<PathBuf> =
+        SegmentDirs::new(&bed.wal()).list().unwrap().into_iter().filter_map(|s| s.spilled).collect();
     let mut files: Vec<PathBuf> = std::fs::read_dir(&other).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     assert_eq!(files, left, "what was archived is gone over there too");
@@ -89,7 +90,7 @@ fn archived_segments_leave_the_same_lake_and_replay_from_both_places_is_equal() 
     assert!(diff_trees(&bed.at(), &Lake::open(&out)).unwrap().is_empty());
     // And when the log itself is gone.
     let archive = bed.archive().unwrap();
-    for segment in Shelf::new(&bed.wal()).list().unwrap() {
+    for segment in SegmentDirs::new(&bed.wal()).list().unwrap() {
         if segment.sealed {
             wal_format::archive::pack(&segment.path, &archive, 1, &mut |_| {}).unwrap();
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wal_format::{Append, Checkpoint, Kind, LogOptions, LogWriter, LossReason, Position, Seq, Shelf};
+use wal_format::{Append, Checkpoint, Kind, LogOptions, LogWriter, LostReason, Position, SegmentDirs, Seq};
 
 use super::*;
 use ops::clock;
@@ -113,7 +113,7 @@ impl Made for Retained {
     }
 
     fn open(&self, from: Position) -> Box<dyn RecordSource> {
-        Box::new(RecordedLog::open(&Shelf::new(&self.dir), from).unwrap())
+        Box::new(RecordedLog::open(&SegmentDirs::new(&self.dir), from).unwrap())
     }
 }
 
@@ -131,7 +131,7 @@ impl Made for Archived {
             std::fs::remove_file(&segment.path).unwrap();
         }
         if wound == Some(Wound::Damage) {
-            let shelf = Shelf::with_archive(&dir, Some(&archive));
+            let shelf = SegmentDirs::with_archive(&dir, Some(&archive));
             let held = |s: &&wal_format::SegmentInfo| {
                 let one = Position { segment: s.id, ..Position::START };
                 let mut log = RecordedLog::open(&shelf, one).unwrap();
@@ -150,7 +150,7 @@ impl Made for Archived {
 
     fn open(&self, from: Position) -> Box<dyn RecordSource> {
         let archive = self.0.path().join("archive");
-        Box::new(RecordedLog::open(&Shelf::with_archive(&self.1, Some(&archive)), from).unwrap())
+        Box::new(RecordedLog::open(&SegmentDirs::with_archive(&self.1, Some(&archive)), from).unwrap())
     }
 }
 
@@ -161,8 +161,8 @@ impl Made for InMemory {
         let mut log = MemoryWriter::default();
         for n in 0..RECORDS {
             match wound {
-                Some(Wound::Damage) if n == MIDDLE => log.lose(1, LossReason::Damage),
-                Some(Wound::Gap) if n == MIDDLE => log.lose(3, LossReason::MissingSegment),
+                Some(Wound::Damage) if n == MIDDLE => log.lose(1, LostReason::Damage),
+                Some(Wound::Gap) if n == MIDDLE => log.lose(3, LostReason::MissingSegment),
                 Some(Wound::Gap) if (MIDDLE..MIDDLE + 3).contains(&n) => {}
                 _ => {
                     log.append(&append(n, &payload(n)));

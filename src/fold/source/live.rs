@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use wal_format::lock::{LogLock, Role};
 use wal_format::{
-    Found, Incarnation, LogReader, Position, ReadError, ReaderOptions, RepairError, SegmentId, Shelf, Waiter,
+    Advance, Incarnation, LogReader, Position, ReadError, ReaderOptions, RepairError, SegmentDirs, SegmentId, Waiter,
     error_chain,
 };
 
@@ -75,7 +75,7 @@ impl RecordSource for LiveLog {
     fn next(&mut self) -> Result<Step<'_>, SourceError> {
         let found = loop {
             match self.reader.advance()? {
-                Found::AwaitRepair(segment) => match self.await_repair(segment)? {
+                Advance::AwaitRepair(segment) => match self.await_repair(segment)? {
                     Wait::Over => {}
                     Wait::Going(why) => return Ok(Step::Blocked { why, stuck: false }),
                     Wait::Stuck(why) => return Ok(Step::Blocked { why, stuck: true }),
@@ -246,7 +246,7 @@ impl LiveLog {
             return;
         }
         // What cannot be listed stays as it was known.
-        let Ok(segments) = Shelf::new(&self.dir).list() else { return };
+        let Ok(segments) = SegmentDirs::new(&self.dir).list() else { return };
         let open = |id: &SegmentId| segments.iter().any(|s| s.id == *id && !s.sealed);
         self.failures.retain(|id, _| open(id));
         self.passed.retain(|id, _| open(id));

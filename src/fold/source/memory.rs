@@ -4,7 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use wal_format::{Append, Incarnation, LossReason, LostRange, OwnedRecord, Position, SegmentId, Seq};
+use wal_format::{Append, Incarnation, LostRange, LostReason, OwnedRecord, Position, SegmentId, Seq};
 
 use super::seam::{RecordSource, SourceError, Step};
 
@@ -62,7 +62,7 @@ impl MemoryWriter {
     }
 
     /// The next `records` were written and cannot be read.
-    pub fn lose(&mut self, records: u64, reason: LossReason) {
+    pub fn lose(&mut self, records: u64, reason: LostReason) {
         let Position { segment, offset, seq: from } = self.next;
         let Some(more) = records.checked_sub(1) else { return };
         let to = Seq(from.get().saturating_add(more));

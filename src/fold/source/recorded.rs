@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use wal_format::{Found, Incarnation, LogReader, Position, ReaderOptions, Shelf};
+use wal_format::{Advance, Incarnation, LogReader, Position, ReaderOptions, SegmentDirs};
 
 use super::seam::{LOOKS, RecordSource, SourceError, Step};
 
@@ -18,7 +18,7 @@ impl RecordedLog {
     ///
     /// # Errors
     /// When its directory is none.
-    pub fn open(shelf: &Shelf, from: Position) -> Result<Self, SourceError> {
+    pub fn open(shelf: &SegmentDirs, from: Position) -> Result<Self, SourceError> {
         let archive = shelf.archive().map(Path::to_path_buf);
         let options = ReaderOptions { follow_damaged: true, archive, ..ReaderOptions::default() };
         let open = LogReader::open(shelf.dir(), from, options);
@@ -32,8 +32,8 @@ impl RecordSource for RecordedLog {
         let mut looks = 0;
         let found = loop {
             match self.reader.advance()? {
-                Found::AwaitRepair(_) => self.reader.skip_damaged(),
-                Found::Tail if looks < LOOKS => looks += 1,
+                Advance::AwaitRepair(_) => self.reader.skip_damaged(),
+                Advance::Tail if looks < LOOKS => looks += 1,
                 found => break found,
             }
         };

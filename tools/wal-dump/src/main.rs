@@ -1,6 +1,6 @@
 //! `wal-dump`: looks into a Tapedeck log, live or dead, whole or damaged.
 //!
-//! It opens everything read-only, takes no lock, and writes nothing but what `salvage --out` is told to. Data goes to stdout, all else
+//! It opens everything read-only, takes no lock, and writes only what `salvage --out` asks for. Data goes to stdout, all else
 //! to stderr; a reader that closes the pipe is not an error. The exit code says what the log is
 //! like, see [`Exit`].
 
@@ -22,24 +22,24 @@ pub enum Exit {
     Clean = 0,
     /// The last segment ends without a seal: a live writer, or one that was killed.
     TornTail = 1,
-    /// Records are missing inside the log; each loss is named.
-    Holes = 2,
+    /// Records are missing inside the log; each lost range is named.
+    Lost = 2,
     /// Records are missing that were known to be on disk.
-    LossBelowDurable = 3,
+    LostBelowDurable = 3,
     /// Something cannot be read at all, or the command was wrong.
     Unreadable = 4,
 }
 
 impl Exit {
-    /// What one loss makes of a log.
+    /// What one lost range makes of a log.
     fn of(lost: &wal_format::LostRange) -> Exit {
-        if lost.below_durable { Exit::LossBelowDurable } else { Exit::Holes }
+        if lost.below_durable { Exit::LostBelowDurable } else { Exit::Lost }
     }
 }
 
 /// Looks into Tapedeck logs: live, copied, archived or damaged. Writes nothing unless `salvage --out` says where.
 ///
-/// Exit codes: 0 clean, 1 torn tail only, 2 holes, 3 loss below durable, 4 unreadable.
+/// Exit codes: 0 clean, 1 torn tail only, 2 records lost, 3 records lost that were durable, 4 unreadable.
 #[derive(Parser)]
 #[command(name = "wal-dump", version, about, long_about)]
 struct Args {
@@ -81,7 +81,7 @@ enum Command {
     Dump(cmd::dump::DumpArgs),
     /// Prints records as they are appended, until interrupted.
     Follow(cmd::follow::FollowArgs),
-    /// Lists every loss in the log: the numbers, the place and the reason.
+    /// Lists every lost range in the log: the numbers, the place and the reason.
     Holes {
         #[command(flatten)]
         place: cmd::PlaceArgs,

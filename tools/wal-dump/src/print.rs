@@ -8,7 +8,7 @@ use wal_format::{ClockPair, Kind, LostRange, RecordRef, Seal, plain};
 /// The shape in which records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One readable line per record; long payloads are cut.
+    /// One readable line per record; long payloads are truncated.
     Text,
     /// One JSON object per record.
     Json,
@@ -18,7 +18,7 @@ pub enum Shape {
     Hex,
 }
 
-/// Text payloads longer than this are cut in [`Shape::Text`].
+/// Text payloads longer than this are truncated in [`Shape::Text`].
 const PREVIEW_CHARS: usize = 160;
 
 /// Prints one record.
@@ -51,14 +51,14 @@ pub fn record(out: &mut impl Write, shape: Shape, r: &RecordRef<'_>) -> io::Resu
     }
 }
 
-/// Prints one loss among the records.
+/// Prints one lost range among the records.
 pub fn lost(out: &mut impl Write, shape: Shape, lost: &LostRange) -> io::Result<()> {
     match shape {
         Shape::Json => {
             serde_json::to_writer(&mut *out, &lost_json(lost))?;
             out.write_all(b"\n")
         }
-        // Raw output is payloads only: the loss goes where errors go.
+        // Raw output is payloads only: the lost range goes where errors go.
         Shape::Raw => {
             eprintln!("wal-dump: {lost}");
             Ok(())
@@ -67,7 +67,7 @@ pub fn lost(out: &mut impl Write, shape: Shape, lost: &LostRange) -> io::Result<
     }
 }
 
-/// A loss as JSON.
+/// A lost range as JSON.
 pub fn lost_json(lost: &LostRange) -> serde_json::Value {
     serde_json::json!({
         "lost": {

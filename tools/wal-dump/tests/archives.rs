@@ -225,8 +225,8 @@ fn lag_says_who_holds_a_segment_and_why() {
     assert_eq!(code, 0, "{said}");
     let line = |id: usize| said.lines().find(|l| l.starts_with(&format!("segment {id} "))).unwrap().to_owned();
     assert!(line(1).contains("passed by every reader; waits for the compactor"), "{said}");
-    assert!(line(2).contains("held by klines (it stands inside at byte") && !line(2).contains("lake"), "{said}");
-    assert!(line(3).contains("held by klines (it stands in segment 2"), "{said}");
+    assert!(line(2).contains("held by klines (it is inside at byte") && !line(2).contains("lake"), "{said}");
+    assert!(line(3).contains("held by klines (it is in segment 2"), "{said}");
     assert!(line(4).contains("klines") && line(4).contains("lake"), "{said}");
     assert!(said.contains("klines: ") && said.contains(" s behind") && said.contains("published"), "{said}");
     let json: serde_json::Value = serde_json::from_str(&dump(&["lag", "--json", text(&dir)]).1).unwrap();
@@ -262,9 +262,9 @@ fn salvage_writes_a_whole_log_of_what_is_left_and_nothing_without_out() {
     assert!(saved.1.lines().all(|line| rest.any(|w| w == line)), "a frame that was never there");
     let (kept_frames, all_frames) = (saved.1.lines().count(), whole.lines().count());
     assert!(kept_frames + 1 >= all_frames - 1 && kept_frames < all_frames, "{kept_frames} of {all_frames}");
-    // What was written is a log without a torn end, and its holes are written down.
+    // What was written is a log without a torn end, and its lost ranges are written down.
     let (code, said, _) = dump(&["verify", "--deep", text(&out)]);
-    assert!((code == 2 || code == 3) && said.contains("a hole of"), "{code} {said}");
+    assert!((code == 2 || code == 3) && said.contains("a HOLE of"), "{code} {said}");
     let (code, _, errors) = dump(&["salvage", "--out", text(&out), text(&dir)]);
     assert!(code == 4 && errors.contains("saved"), "{errors}");
 }

@@ -69,7 +69,7 @@ fn snapshot(dir: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
 }
 
 #[test]
-fn exit_codes_tell_clean_from_open_from_damaged_from_lost_from_unreadable() {
+fn exit_codes_distinguish_clean_from_open_from_damaged_from_lost_from_unreadable() {
     let dir = tempfile::tempdir().unwrap();
     let log = path(dir.path());
     sealed_log(dir.path());
@@ -82,20 +82,20 @@ fn exit_codes_tell_clean_from_open_from_damaged_from_lost_from_unreadable() {
     let open = dump(&["verify", log]);
     assert_eq!(code(&open), 1, "{}", stdout(&open));
 
-    // Damage before the seal was proven durable: a hole.
+    // Damage before the seal was proven durable: lost records.
     let dir = tempfile::tempdir().unwrap();
     let log = path(dir.path());
     let (mut one, _) = open_log(dir.path());
     one.bytes[4400] ^= 1;
     one.write(dir.path());
-    let holes = dump(&["verify", log]);
-    assert_eq!(code(&holes), 2, "{}", stdout(&holes));
-    assert!(stdout(&holes).contains("records lost: 1:"), "{}", stdout(&holes));
+    let lost = dump(&["verify", log]);
+    assert_eq!(code(&lost), 2, "{}", stdout(&lost));
+    assert!(stdout(&lost).contains("records lost: 1:"), "{}", stdout(&lost));
     let listed = dump(&["holes", log]);
     assert_eq!(code(&listed), 2);
     assert_eq!(stdout(&listed).lines().count(), 1, "{}", stdout(&listed));
 
-    // Damage after it: a loss below durable.
+    // Damage after it: lost records that were durable.
     let dir = tempfile::tempdir().unwrap();
     let log = path(dir.path());
     sealed_log(dir.path());
@@ -105,7 +105,7 @@ fn exit_codes_tell_clean_from_open_from_damaged_from_lost_from_unreadable() {
     std::fs::write(&file, bytes).unwrap();
     let lost = dump(&["verify", log]);
     assert_eq!(code(&lost), 3, "{}", stdout(&lost));
-    assert!(stdout(&lost).contains("LOSS"));
+    assert!(stdout(&lost).contains("LOST"));
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("00000000000000000001.wal"), vec![7; 65536]).unwrap();
@@ -229,7 +229,7 @@ fn a_newer_version_is_named() {
 }
 
 #[test]
-fn stat_and_ls_tell_segments_and_readers() {
+fn stat_and_ls_report_segments_and_readers() {
     let dir = tempfile::tempdir().unwrap();
     let log = path(dir.path());
     sealed_log(dir.path());
@@ -374,9 +374,9 @@ fn what_is_no_file_or_cannot_be_reached_is_named_and_never_waited_for() {
     let said = stdout(&dump(&["lag", log]));
     assert!(said.contains("a FIFO"), "{said}");
     // Nothing says what they held, so a reader that waits for nothing says that something may be missing there.
-    let holes = dump(&["holes", log]);
-    assert_eq!(code(&holes), 2, "{}", stderr(&holes));
-    assert!(stdout(&holes).contains("unreachable"), "{}", stdout(&holes));
+    let lost = dump(&["holes", log]);
+    assert_eq!(code(&lost), 2, "{}", stderr(&lost));
+    assert!(stdout(&lost).contains("unreachable"), "{}", stdout(&lost));
     for command in ["verify", "dump", "salvage"] {
         let said = dump(&[command, path(&fifo)]);
         assert_eq!(code(&said), 4);
@@ -389,7 +389,7 @@ fn what_is_no_file_or_cannot_be_reached_is_named_and_never_waited_for() {
 }
 
 #[test]
-fn verify_tells_what_epoch_control_and_acks_say_and_what_is_wrong_with_them() {
+fn verify_reports_what_epoch_control_and_acks_say_and_what_is_wrong_with_them() {
     let dir = tempfile::tempdir().unwrap();
     let log = path(dir.path());
     let options = || {

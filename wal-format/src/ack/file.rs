@@ -1,4 +1,4 @@
-//! The ack of one reader, held exclusively and stored anew.
+//! The ack of one reader, held exclusively and replaced as a whole.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub struct AckFile {
     path: PathBuf,
     file: SlotFile,
     newest: Option<Ack>,
-    /// What stood there could not be read; the next store replaces it.
+    /// What was there could not be read; the next store replaces it.
     damaged: bool,
     _lock: LogLock,
 }
@@ -31,7 +31,7 @@ impl AckFile {
     /// # Errors
     /// [`AckError::ReaderHeld`] while another `AckFile` of this name is open anywhere,
     /// [`AckError::BadName`], and what the system refuses. A damaged file opens;
-    /// [`AckFile::load`] tells.
+    /// [`AckFile::load`] says it.
     pub fn open(dir: &Path, reader: &str) -> Result<AckFile, AckError> {
         check_name(reader)?;
         let acks = dir.join(ACKS_DIR);
@@ -75,7 +75,7 @@ impl AckFile {
     /// The newest stored ack; `None` if there never was one.
     ///
     /// # Errors
-    /// [`AckError::State`] if what stands there is damaged: find the position by other means and
+    /// [`AckError::State`] if what is there is damaged: find the position by other means and
     /// store it.
     pub fn load(&self) -> Result<Option<Ack>, AckError> {
         if self.damaged {
@@ -91,7 +91,7 @@ impl AckFile {
     /// run `position` is of.
     ///
     /// # Errors
-    /// As [`AckFile::store`]; also when nobody can tell whose log it is.
+    /// As [`AckFile::store`]; also when nobody knows whose log it is.
     pub fn acknowledge(&mut self, log_uuid: [u8; 16], position: Position, note: &str) -> Result<(), AckError> {
         let dir = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
         let lineage = lineage(dir).map_err(|source| AckError::Lineage { path: self.path.clone(), source })?;

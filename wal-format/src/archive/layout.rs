@@ -1,4 +1,4 @@
-//! Which bytes of a segment stand in which frame of its archive. Arithmetic only.
+//! Which bytes of a segment are in which frame of its archive. Arithmetic only.
 //!
 //! ```text
 //!  segment   0        4096                                             F                segment_bytes

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_archives_and_of_segments_are_told_apart_and_sort_alike() {
+    fn names_of_archives_and_of_segments_are_distinguished_and_sort_alike() {
         let name = file_name(SegmentId(42));
         assert_eq!(name, "00000000000000000042.wal.zst");
         assert_eq!(parse_file_name(&name), Some(SegmentId(42)));

@@ -50,7 +50,7 @@ pub struct Packed {
     pub data_bytes: u64,
     /// Length of the archive in bytes.
     pub archive_bytes: u64,
-    /// A whole archive of this very segment stood there already.
+    /// A whole archive of this very segment was there already.
     pub found: bool,
 }
 
@@ -96,7 +96,7 @@ impl PackError {
     }
 }
 
-/// Archives the sealed segment at `segment` in `dir`, which is created. `level` is zstd's. `watch` is told every step.
+/// Archives the sealed segment at `segment` in `dir`, which is created. `level` is zstd's. `watch` gets every step.
 ///
 /// # Errors
 /// [`PackError`]; then no new name exists and the temporary file is gone.

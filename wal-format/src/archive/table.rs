@@ -18,14 +18,14 @@ const HEAD_BYTES: usize = 8;
 /// Number of frames, descriptor, magic.
 pub(super) const TAIL_BYTES: usize = 9;
 
-/// One frame as the table tells it.
+/// One frame as the table describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Bytes in the file.
     pub packed: u32,
     /// Bytes of the segment.
     pub plain: u32,
-    /// As it also stands in the last four bytes of the frame.
+    /// As it also is in the last four bytes of the frame.
     pub checksum: u32,
 }
 

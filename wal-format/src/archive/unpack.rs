@@ -2,8 +2,8 @@
 //!
 //! Opening reads the seek table and nothing else. The frame that was inflated last is kept (at most 1 MiB), so reading
 //! in order inflates every frame once. An archive without a usable seek table is walked frame by frame instead, and
-//! stays readable up to the place where it was cut off. A frame that does not give back its bytes is an error that
-//! names it, every time it is asked for; nothing is made up.
+//! stays readable up to the place where it is truncated. A frame that does not give back its bytes is an error that
+//! names it, every time it is read; nothing is made up.
 //!
 //! Never writes.
 
@@ -64,7 +64,7 @@ pub(crate) struct Unpacker {
     /// The seek table could not be used.
     fault: Option<ArchiveFault>,
     cache: RefCell<Cache>,
-    /// Damaged frames read as zeros: their faults were told already.
+    /// Damaged frames read as zeros: their faults were reported already.
     zeros: Cell<bool>,
 }
 

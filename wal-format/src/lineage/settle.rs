@@ -1,4 +1,4 @@
-//! Whose log stands in a directory: EPOCH, the headers that it cannot know, and without it the acks too.
+//! Whose log is in a directory: EPOCH, the headers that it cannot know, and without it the acks too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,20 @@ use crate::incarnation::Run;
 use crate::layout::{BLOCK_BYTES, EPOCH_FILE};
 use crate::read_error::{LineageError, ReadError};
 use crate::record::SegmentId;
-use crate::shelf::Shelf;
+use crate::segment_dirs::SegmentDirs;
 use crate::slots::SlotError;
 use crate::source::{Admission, Source};
 
-/// A file that names another log is told by its name; of more than this many the rest is counted.
+/// A file that names another log is reported by name; of more than this many the rest is counted.
 const NAMED_MAX: usize = 4;
 
-impl Shelf {
+impl SegmentDirs {
     /// Whose log it is and which runs it had, as [`crate::lineage()`] says it.
     ///
     /// # Errors
-    /// [`LineageError`] when nobody can tell.
+    /// [`LineageError`] when it cannot be determined.
     pub fn lineage(&self) -> Result<Option<Lineage>, LineageError> {
-        of_shelf(self)
+        of_dirs(self)
     }
 }
 
@@ -95,26 +95,26 @@ fn unsettled(dir: &Path, claims: &[Claim], acks: &[Ack]) -> LineageError {
     for ack in acks {
         by_uuid.entry(ack.log_uuid).or_default().push("an ack".to_owned());
     }
-    let told = |(uuid, names): (&[u8; 16], &Vec<String>)| {
+    let claim = |(uuid, names): (&[u8; 16], &Vec<String>)| {
         let more = names.len().saturating_sub(NAMED_MAX);
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
         let first: Vec<&str> = names.iter().take(NAMED_MAX).map(String::as_str).collect();
         format!("{} ({}{rest})", hex(uuid), first.join(", "))
     };
-    LineageError::Unsettled { epoch: dir.join(EPOCH_FILE), claims: by_uuid.iter().map(told).collect() }
+    LineageError::Unsettled { epoch: dir.join(EPOCH_FILE), claims: by_uuid.iter().map(claim).collect() }
 }
 
-/// Whose log stands in `dir`, and which runs it had; `None` while there is no log. Takes no lock.
+/// Whose log is in `dir`, and which runs it had; `None` while there is no log. Takes no lock.
 ///
 /// # Errors
 /// [`LineageError`] when EPOCH or a segment cannot be read, or EPOCH is lost and the files in the directory do not agree.
 pub fn lineage(dir: &Path) -> Result<Option<Lineage>, LineageError> {
-    of_shelf(&Shelf::new(dir))
+    of_dirs(&SegmentDirs::new(dir))
 }
 
 /// As [`lineage`], of a log whose segments may lie in two directories.
-pub(crate) fn of_shelf(shelf: &Shelf) -> Result<Option<Lineage>, LineageError> {
-    let epoch = match epoch::read(shelf.dir()) {
+pub(crate) fn of_dirs(dirs: &SegmentDirs) -> Result<Option<Lineage>, LineageError> {
+    let epoch = match epoch::read(dirs.dir()) {
         Ok(state) => state,
         Err(SlotError::Damaged { .. } | SlotError::Body { .. }) => None,
         Err(error) => return Err(error.into()),
@@ -122,10 +122,10 @@ pub(crate) fn of_shelf(shelf: &Shelf) -> Result<Option<Lineage>, LineageError> {
     // What lies below was there when the writer that stored this EPOCH looked.
     let from = epoch.as_ref().map_or(SegmentId(0), |state| state.next_segment);
     let mut claims = Vec::new();
-    for id in shelf.ids()?.into_iter().filter(|id| *id >= from) {
+    for id in dirs.ids()?.into_iter().filter(|id| *id >= from) {
         // One that went away meanwhile was retired; one that cannot be read says nothing, and whoever wants to read it
-        // is told why.
-        if let Ok(Some(mut source)) = shelf.open(id, BLOCK_BYTES as usize)
+        // learns why.
+        if let Ok(Some(mut source)) = dirs.open(id, BLOCK_BYTES as usize)
             && let Ok(claim) = claim(&mut source)
         {
             claims.extend(claim);
@@ -134,8 +134,8 @@ pub(crate) fn of_shelf(shelf: &Shelf) -> Result<Option<Lineage>, LineageError> {
     if epoch.is_none() && claims.is_empty() {
         return Ok(None);
     }
-    let acks = if epoch.is_none() { ack::all(shelf.dir()) } else { Vec::new() };
-    settle(shelf.dir(), epoch.as_ref(), &claims, &acks)
+    let acks = if epoch.is_none() { ack::all(dirs.dir()) } else { Vec::new() };
+    settle(dirs.dir(), epoch.as_ref(), &claims, &acks)
 }
 
 /// What a segment claims; `None` if it says nothing, or is not what its name says.

@@ -1,7 +1,7 @@
-//! Between two segments: which one is next, and whether something that should stand before it is missing.
+//! Between two segments: which one is next, and whether something that should be before it is missing.
 
 use super::pending::Pending;
-use super::{Found, Inside, LogReader, Place};
+use super::{Advance, Inside, LogReader, Place};
 use crate::directory::quarantined;
 use crate::incarnation::Run;
 use crate::layout::DATA_START;
@@ -9,11 +9,11 @@ use crate::lineage::Foreign;
 use crate::read_error::ReadError;
 use crate::record::{SegmentId, Seq};
 use crate::source::{Admission, Source};
-use crate::step::LossReason;
+use crate::step::LostReason;
 use crate::watch::Watch;
 
 impl LogReader {
-    pub(super) fn enter(&mut self) -> Result<Option<Found>, ReadError> {
+    pub(super) fn enter(&mut self) -> Result<Option<Advance>, ReadError> {
         let Place::Between { next, offset } = self.place else {
             return Ok(None);
         };
@@ -48,7 +48,7 @@ impl LogReader {
                 return self.admit(before, DATA_START);
             }
             if ahead.used.is_some() {
-                return Ok(Some(Found::AwaitRepair(id)));
+                return Ok(Some(Advance::AwaitRepair(id)));
             }
         }
         let Some(id) = ahead.used else {
@@ -72,16 +72,16 @@ impl LogReader {
 
     /// Segment `id` is needed and cannot be opened. It may come back, so a reader that can wait does; one that steps
     /// over damage says that whatever it holds is missing.
-    fn pass_unreachable(&mut self, id: SegmentId, offset: u64, error: ReadError) -> Result<Option<Found>, ReadError> {
+    fn pass_unreachable(&mut self, id: SegmentId, offset: u64, error: ReadError) -> Result<Option<Advance>, ReadError> {
         if !self.skipping() || !error.is_unreachable() {
             return Err(error);
         }
-        self.note_loss(Pending {
+        self.note_lost(Pending {
             from: self.expected.unwrap_or(Seq(0)),
             segment: id,
             offset,
             bytes: 0,
-            reason: LossReason::Unreachable,
+            reason: LostReason::Unreachable,
             final_end: true,
             below_durable: false,
         });
@@ -91,42 +91,42 @@ impl LogReader {
 
     /// `next` is not where reading goes on, but `found`: was there anything in between?
     pub(super) fn note_missing(&mut self, next: SegmentId, offset: u64, found: SegmentId) -> Result<(), ReadError> {
-        let set_aside = quarantined(self.shelf.dir())?.into_iter().filter(|id| (next..found).contains(id)).max();
-        let reason = match set_aside {
-            Some(_) => LossReason::Unreadable,
+        let quarantined_id = quarantined(self.dirs.dir())?.into_iter().filter(|id| (next..found).contains(id)).max();
+        let reason = match quarantined_id {
+            Some(_) => LostReason::Unreadable,
             // A position inside it proves that it had records. Being named by a SEAL does not:
             // after a crash an unused segment is taken over under a new id.
-            None if offset > DATA_START && next < found && found.0 != u64::MAX => LossReason::MissingSegment,
+            None if offset > DATA_START && next < found && found.0 != u64::MAX => LostReason::MissingSegment,
             None => return Ok(()),
         };
-        self.note_loss(Pending {
+        self.note_lost(Pending {
             // With nothing known before it, its records cannot be numbered.
             from: self.expected.unwrap_or(Seq(0)),
             segment: next,
             offset,
             bytes: 0,
             reason,
-            final_end: set_aside.is_some(),
+            final_end: quarantined_id.is_some(),
             below_durable: false,
         });
-        if let Some(id) = set_aside {
-            // Told once.
+        if let Some(id) = quarantined_id {
+            // Reported once.
             self.place = Place::Between { next: SegmentId(id.0.saturating_add(1)), offset: DATA_START };
         }
         Ok(())
     }
 
-    pub(super) fn end_of_log(&mut self) -> Found {
+    pub(super) fn end_of_log(&mut self) -> Advance {
         match self.pending {
             Some(pending) if pending.final_end || self.only.is_some() => {
                 self.pending = None;
-                Found::Lost(pending.inexact())
+                Advance::Lost(pending.inexact())
             }
-            _ => Found::Tail,
+            _ => Advance::Tail,
         }
     }
 
-    pub(super) fn admit(&mut self, mut source: Source, offset: u64) -> Result<Option<Found>, ReadError> {
+    pub(super) fn admit(&mut self, mut source: Source, offset: u64) -> Result<Option<Advance>, ReadError> {
         let id = source.id();
         let admission = match source.admit() {
             Ok(admission) => admission,
@@ -142,13 +142,13 @@ impl LogReader {
             Admission::Misnamed(segment) => Some(Foreign::Name { segment }),
             Admission::Unreadable => {
                 let bytes = source.file_bytes();
-                self.note_loss(Pending {
+                self.note_lost(Pending {
                     // With nothing known before it, its records cannot be numbered.
                     from: self.expected.unwrap_or(Seq(0)),
                     segment: id,
                     offset: 0,
                     bytes,
-                    reason: LossReason::Unreadable,
+                    reason: LostReason::Unreadable,
                     final_end: true,
                     below_durable: false,
                 });

@@ -1,13 +1,13 @@
 //! What the reader does where it finds no valid record: at the live tail, behind a segment that was never closed, at damage.
 
 use super::pending::Pending;
-use super::{Found, LogReader, Place};
+use super::{Advance, LogReader, Place};
 use crate::footer::FooterSummary;
 use crate::layout::RECORD_ALIGN;
 use crate::read_error::ReadError;
 use crate::record::{SegmentId, Seq};
 use crate::source::Check;
-use crate::step::{LossReason, LostRange};
+use crate::step::{LostRange, LostReason};
 
 /// What a reader needs of a footer.
 #[derive(Clone, Copy)]
@@ -34,13 +34,13 @@ impl Ending {
 
 impl LogReader {
     /// Commit word 0 (or no room for a record): the tail of a live log, or something to explain.
-    pub(super) fn at_tail(&mut self) -> Result<Option<Found>, ReadError> {
+    pub(super) fn at_tail(&mut self) -> Result<Option<Advance>, ReadError> {
         let Place::Inside(inside) = &mut self.place else {
             return Ok(None);
         };
         let segment = inside.source.id();
         if inside.source.is_cut() {
-            // Somebody cut the file under us; a repair gives it its length back, and our mapping does not grow.
+            // Somebody truncated the file under us; a repair gives it its length back, and our mapping does not grow.
             inside.source.unmap();
             inside.source.forget();
             if !inside.source.is_cut() {
@@ -69,15 +69,15 @@ impl LogReader {
                 return self.recheck_or(Self::damaged);
             }
         }
-        Ok(Some(Found::Tail))
+        Ok(Some(Advance::Tail))
     }
 
     /// Looks at the present offset once more, now that something later was seen: the writer
     /// publishes in order, so whatever it wrote here is visible by now.
     pub(super) fn recheck_or(
         &mut self,
-        otherwise: fn(&mut Self) -> Result<Option<Found>, ReadError>,
-    ) -> Result<Option<Found>, ReadError> {
+        otherwise: fn(&mut Self) -> Result<Option<Advance>, ReadError>,
+    ) -> Result<Option<Advance>, ReadError> {
         if let Place::Inside(inside) = &mut self.place {
             inside.source.forget();
             if inside.source.commit_word(inside.offset)? != 0
@@ -90,11 +90,11 @@ impl LogReader {
     }
 
     /// An invalid record, or nothing where the log is known to go on.
-    pub(super) fn damaged(&mut self) -> Result<Option<Found>, ReadError> {
-        self.damaged_by(LossReason::Damage)
+    pub(super) fn damaged(&mut self) -> Result<Option<Advance>, ReadError> {
+        self.damaged_by(LostReason::Damage)
     }
 
-    pub(super) fn damaged_by(&mut self, reason: LossReason) -> Result<Option<Found>, ReadError> {
+    pub(super) fn damaged_by(&mut self, reason: LostReason) -> Result<Option<Advance>, ReadError> {
         let skipping = self.skipping();
         let Place::Inside(inside) = &mut self.place else {
             return Ok(None);
@@ -106,10 +106,10 @@ impl LogReader {
         inside.source.unmap();
         if footer.is_none() && !skipping {
             inside.source.forget();
-            return Ok(Some(Found::AwaitRepair(segment)));
+            return Ok(Some(Advance::AwaitRepair(segment)));
         }
         if let Some(lost) = self.turn_epoch() {
-            return Ok(Some(Found::Lost(lost)));
+            return Ok(Some(Advance::Lost(lost)));
         }
         let expected = self.expected;
         let Place::Inside(inside) = &mut self.place else {
@@ -138,7 +138,7 @@ impl LogReader {
             return Ok(None);
         }
         if island.is_some() || committed || footer.is_some() {
-            self.note_loss(Pending {
+            self.note_lost(Pending {
                 from: least,
                 segment,
                 offset,
@@ -163,14 +163,14 @@ impl LogReader {
             return Ok(None);
         };
         self.go_between(footer.next);
-        // The footer knows what stood here.
+        // The footer knows what was here.
         if let (Some(last), Some(pending)) = (footer.last_seq, self.pending)
             && last >= pending.from
             && last.epoch() == pending.from.epoch()
         {
             self.pending = None;
             self.expected = Some(last.next());
-            return Ok(Some(Found::Lost(LostRange { to: last, exact: true, ..pending.inexact() })));
+            return Ok(Some(Advance::Lost(LostRange { to: last, exact: true, ..pending.inexact() })));
         }
         Ok(None)
     }

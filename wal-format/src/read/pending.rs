@@ -1,16 +1,16 @@
-//! A loss that is noticed, and whose extent nothing told yet.
+//! A lost range that is noticed, and whose extent is not known yet.
 
 use crate::record::{SegmentId, Seq};
-use crate::step::{LossReason, LostRange};
+use crate::step::{LostRange, LostReason};
 
-/// A loss whose extent the next record will tell.
+/// A lost range whose extent the next record gives.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     pub from: Seq,
     pub segment: SegmentId,
     pub offset: u64,
     pub bytes: u64,
-    pub reason: LossReason,
+    pub reason: LostReason,
     /// Nothing of this epoch can follow: say what is known when the log ends here.
     pub final_end: bool,
     /// Somebody had vouched that it was on disk.
@@ -18,20 +18,20 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// A loss without a trace: only numbers tell of it.
+    /// A lost range without a trace: only sequence numbers show it.
     pub(super) fn at_end(from: Seq, segment: SegmentId, offset: u64) -> Pending {
         Pending {
             from,
             segment,
             offset,
             bytes: 0,
-            reason: LossReason::UncleanEnd,
+            reason: LostReason::UncleanEnd,
             final_end: true,
             below_durable: false,
         }
     }
 
-    /// All that is known when nothing tells where it ends.
+    /// All that is known when nothing says where it ends.
     pub(super) fn inexact(&self) -> LostRange {
         LostRange {
             from: self.from,

@@ -1,4 +1,4 @@
-//! Where a stored position stands in this log: by its seq, inside the log's lineage.
+//! Where a stored position is in this log: by its seq, inside the log's lineage.
 //!
 //! Segment and offset of a position are only a hint. They hold as long as the segment with that id is of the run that
 //! the seq is of, for a run never gives an id twice. After a restore they may not: the original was read up to segment 9
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::{LogReader, Place};
 use crate::incarnation::{Incarnation, Run};
 use crate::layout::DATA_START;
-use crate::lineage::{self, Foreign, Known, Lineage};
+use crate::lineage::{self, Foreign, KnownRun, Lineage};
 use crate::read_error::ReadError;
 use crate::record::{SegmentId, Seq};
 use crate::source::{Check, Source};
@@ -21,31 +21,31 @@ impl LogReader {
     /// Reads again whose log it is. It must still be one that had the run that is being read: else somebody put another
     /// log, or another copy of this one, in its place.
     pub(super) fn reload(&mut self) -> Result<(), ReadError> {
-        let found = lineage::of_shelf(&self.shelf)?;
+        let found = lineage::of_dirs(&self.dirs)?;
         let replaced = |lineage: &Lineage| {
             let other_log = self.log_uuid().is_some_and(|uuid| uuid != lineage.log_uuid());
-            let other_run = self.reading.is_some_and(|run| lineage.knows(run) == Known::No);
+            let other_run = self.reading.is_some_and(|run| lineage.knows(run) == KnownRun::No);
             self.reading.is_some() && (other_log || other_run)
         };
         if found.as_ref().is_some_and(replaced) {
-            return Err(ReadError::Replaced { path: self.shelf.dir().to_path_buf() });
+            return Err(ReadError::Replaced { path: self.dirs.dir().to_path_buf() });
         }
         self.lineage = found;
         Ok(())
     }
 
     pub(super) fn open_own(&self, id: SegmentId) -> Result<Option<Source>, ReadError> {
-        self.shelf.open_own(id, self.options.chunk_bytes, self.lineage.as_ref())
+        self.dirs.open_own(id, self.options.chunk_bytes, self.lineage.as_ref())
     }
 
     pub(super) fn look_ahead(&mut self, from: SegmentId) -> Result<Ahead, ReadError> {
-        let mut ahead = self.watch.look(&self.shelf, from, self.lineage.as_ref())?;
+        let mut ahead = self.watch.look(&self.dirs, from, self.lineage.as_ref())?;
         let mut foreign = self.watch.take_foreign();
         if foreign.iter().any(|(path, _)| !self.passed_by.contains(path)) {
             // What is known of the log may be older than these files.
             self.reload()?;
             self.watch = Watch::default();
-            ahead = self.watch.look(&self.shelf, from, self.lineage.as_ref())?;
+            ahead = self.watch.look(&self.dirs, from, self.lineage.as_ref())?;
             foreign = self.watch.take_foreign();
         }
         for (path, why) in foreign {
@@ -107,11 +107,11 @@ impl LogReader {
     pub(super) fn find_place_again(&mut self) -> Result<(), ReadError> {
         self.reload()?;
         let (Place::Between { next, .. }, Some(expected)) = (&self.place, self.expected) else { return Ok(()) };
-        for id in self.shelf.ids()?.into_iter().take_while(|id| id < next) {
+        for id in self.dirs.ids()?.into_iter().take_while(|id| id < next) {
             let mut source = match self.open_own(id) {
                 Ok(Some(source)) => source,
                 Ok(None) => continue,
-                // It was told when the reader came by.
+                // It was reported when the reader came by.
                 Err(error) if error.is_unreachable() => continue,
                 Err(error) => return Err(error),
             };
@@ -126,7 +126,7 @@ impl LogReader {
         Ok(())
     }
 
-    /// Turns the position that reading was to begin at into where its seq stands here. Does nothing while there is no
+    /// Turns the position that reading was to begin at into where its seq is here. Does nothing while there is no
     /// log.
     pub(super) fn find_place(&mut self) -> Result<(), ReadError> {
         self.reload()?;
@@ -146,7 +146,7 @@ impl LogReader {
         let (found, last) = self.first_with(seq)?;
         let handed_out = lineage.handed_out(hint);
         let next = match found {
-            // A segment that this log had and that held the position is gone: that is told on the way to the next.
+            // A segment that this log had and that held the position is gone: that is reported on the way to the next.
             _ if inside && handed_out && found.is_none_or(|found| found > hint) => None,
             Some(found) => Some(found.min(hint)),
             None => Some(last.map_or(hint, |last| hint.min(SegmentId(last.0.saturating_add(1))))),
@@ -163,14 +163,14 @@ impl LogReader {
     fn is_of(&self, id: SegmentId, epoch: u32) -> Result<bool, ReadError> {
         let Some(mut source) = self.open_own(id)? else { return Ok(false) };
         let foreign = self.lineage.as_ref().map_or(Ok(None), |lineage| lineage.foreign(&mut source))?;
-        // One that nobody can read is told as it always was.
+        // One that nobody can read is reported as it always was.
         Ok(foreign.is_none() && source.epoch().is_none_or(|theirs| theirs == epoch))
     }
 
     /// The first of the log's segments that may hold a record at or behind `seq`, and the last one of all.
     fn first_with(&self, seq: Seq) -> Result<(Option<SegmentId>, Option<SegmentId>), ReadError> {
         let (mut found, mut last) = (None, None);
-        for id in self.shelf.ids()? {
+        for id in self.dirs.ids()? {
             let mut source = match self.open_own(id) {
                 Ok(Some(source)) => source,
                 Ok(None) => continue,

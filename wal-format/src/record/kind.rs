@@ -28,7 +28,7 @@ pub enum Kind {
     Seal = 10,
     /// One REST response: meta length u32, meta JSON, body byte for byte.
     Rest = 11,
-    /// Anything else worth telling; JSON.
+    /// Anything else worth recording; JSON.
     Event = 12,
 }
 

@@ -37,7 +37,7 @@ impl ClockPair {
 pub struct Seal {
     /// The segment to read next. After a clean end: the lowest id it may have.
     pub next: SegmentId,
-    /// Where the footer stands or will stand.
+    /// Where the footer is or will be.
     pub footer_offset: u64,
     /// Recovery wrote it, after the writer died.
     pub by_recovery: bool,

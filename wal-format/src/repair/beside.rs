@@ -3,7 +3,7 @@
 //! ```text
 //!  attempt --some segment failed--> pause 1 s, 2 s, ... 60 s --> attempt ... --none failed--> the thread ends
 //!     |                                                    stop --------------------------------^
-//!     +--> Repairs: what the last attempt did, for whoever owns the writer to tell
+//!     +--> Repairs: what the last attempt did, for whoever owns the writer to report
 //! ```
 //!
 //! Nothing of it is dropped: a segment that cannot be repaired, a directory that cannot be listed, a panic and a thread

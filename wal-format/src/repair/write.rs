@@ -10,8 +10,8 @@ use crate::walk;
 use crate::walk::HoleSpan;
 
 /// Writes a record's bytes so that a reader who looks meanwhile sees bytes that are no record, an unwritten place, or the
-/// whole record: its commit word last. The word that stands there is left until then: it tells, to whoever finds this
-/// cut short, that a record stood here.
+/// whole record: its commit word last. The word that is there is left until then: it shows whoever finds this
+/// interrupted that a record was here.
 fn write_record(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
     let (commit, rest) = bytes.split_at(RECORD_CRC_OFFSET);
     step()?;

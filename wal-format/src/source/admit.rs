@@ -212,7 +212,7 @@ impl Source {
         Ok(self.footer.as_ref())
     }
 
-    /// Whether the place of the footer, as far as the file's length tells it, begins like one.
+    /// Whether the place of the footer, as far as the file's length gives it, begins like one.
     pub fn has_footer(&self) -> Result<bool, ReadError> {
         let mut magic = [0; FOOTER_MAGIC.len()];
         Ok(is_segment_length(self.file_bytes)

@@ -1,4 +1,4 @@
-//! What stands at an offset, and where the next record is behind bytes that are none.
+//! What is at an offset, and where the next record is behind bytes that are none.
 
 use super::Source;
 use crate::checksum;
@@ -20,7 +20,7 @@ pub(crate) struct RecordInfo {
     pub total_bytes: u64,
 }
 
-/// What stands at an offset.
+/// What is at an offset.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Check {
     /// A record, checksum good.
@@ -50,7 +50,7 @@ impl Source {
         Seal::decode(self.payload(offset, info))
     }
 
-    /// Judges what stands at `offset`. Its payload can be borrowed until the next call.
+    /// Judges what is at `offset`. Its payload can be borrowed until the next call.
     pub fn check(&mut self, offset: u64) -> Result<Check, ReadError> {
         let Some((epoch, crc_initial)) = self.identity.as_ref().map(|i| (i.epoch, i.crc_initial)) else {
             return Ok(Check::Invalid);
@@ -83,7 +83,7 @@ impl Source {
         if epoch.is_some_and(|epoch| header.seq.epoch() != epoch) {
             return Ok(Check::Invalid);
         }
-        // A hole lies over bytes nobody vouches for: its header alone is covered, and they need
+        // A HOLE lies over bytes nobody vouches for: its header alone is covered, and they need
         // not even be read.
         let covered = if header.kind_raw == Kind::Hole as u8 { RECORD_HEADER_BYTES } else { total };
         let bytes = self.bytes_at(offset, covered)?;

@@ -3,7 +3,7 @@
 use crate::incarnation::Incarnation;
 use crate::record::SegmentId;
 
-/// What the header block says, or what had to stand in for it.
+/// What the header block says, or what had to replace it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Identified {
@@ -32,6 +32,6 @@ pub(super) struct Identity {
     pub(super) epoch: Option<u32>,
     pub(super) incarnation: Option<Incarnation>,
     pub(super) crc_initial: u32,
-    /// End of the area in which records may stand.
+    /// End of the area in which records may be.
     pub(super) data_limit: u64,
 }

@@ -23,7 +23,7 @@ pub enum Allocation {
     Filled,
 }
 
-/// Gives `file` at least `len` bytes that really exist on disk. Bytes that stand there already
+/// Gives `file` at least `len` bytes that really exist on disk. Bytes that are there already
 /// are kept; new ones read as zero.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub fn reserve(file: &File, len: u64) -> io::Result<()> {
 }
 
 /// Writes zeros from the file's end to `len`. Bytes before it were written, not only sized, by an
-/// earlier call or by another program; holes in them cannot be told and would not be filled.
+/// earlier call or by another program; holes in them cannot be seen and would not be filled.
 fn fill(file: &File, len: u64) -> io::Result<()> {
     let zeros = vec![0; FILL_BYTES];
     let mut at = file.metadata()?.len();
@@ -71,7 +71,7 @@ fn fill(file: &File, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads of this open file fetch what is asked for and no more. A hint: failure changes nothing.
+/// Reads of this open file fetch what is requested and no more. A hint: failure changes nothing.
 pub fn no_read_ahead(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
 }
@@ -83,7 +83,7 @@ pub fn drop_cached(file: &File) {
 }
 
 /// The next range within `from..to` that may hold anything but zeros; `None` if there is none.
-/// Where the file system cannot tell, all of it may.
+/// Where the file system does not know, all of it may.
 ///
 /// # Errors
 /// As the file system reports.

@@ -1,9 +1,9 @@
-//! SIGBUS: a mapped file was cut below its mapping, or a page of it cannot be read.
+//! SIGBUS: a mapped file was truncated below its mapping, or a page of it cannot be read.
 //!
 //! Prevented where it can be: files are really allocated before they are mapped, maps never exceed the file, nobody
 //! here truncates a published file. What is left are others who do, and disks that fail. The process cannot go on (the
 //! store or load has no result), and need not: killed processes lose nothing, and the next start repairs the log. So
-//! this says where it happened and ends the process with a code of its own, instead of a core dump without a word.
+//! this says where it happened and ends the process with a code of its own, instead of a silent core dump.
 //!
 //! Only async-signal-safe calls: `open`, `read`, `write`, `_exit`; buffers on the stack, no allocation, no lock. The
 //! place is found in `/proc/self/maps`, so mappings need not be registered anywhere.
@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 static CODE: AtomicI32 = AtomicI32::new(1);
 
-/// From now on a SIGBUS is told on stderr, with file and offset, and ends the process with `code`.
-pub fn tell_and_exit(code: u8) {
+/// From now on a SIGBUS is reported on stderr, with file and offset, and ends the process with `code`.
+pub fn report_and_exit(code: u8) {
     CODE.store(i32::from(code), Ordering::Relaxed);
     // SAFETY:
     // - `action` is a plain struct for which all zeros are valid: no flags, an empty mask;
-    // - the handler has the signature that SA_SIGINFO asks for and uses async-signal-safe calls alone;
+    // - the handler has the signature that SA_SIGINFO requires and uses async-signal-safe calls alone;
     // - a failure (it can only be a bad number) leaves the default, which ends the process too.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
@@ -31,7 +31,7 @@ extern "C" fn on_bus(_signal: libc::c_int, info: *mut libc::siginfo_t, _context:
     // SAFETY: the kernel passes a valid `siginfo_t` to a handler that asked for it, and SIGBUS has an address.
     let address = unsafe { (*info).si_addr() } as usize as u64;
     let mut text = Text::default();
-    text.push(b"error: a mapped file was cut or cannot be read (SIGBUS)\nwhere: ");
+    text.push(b"error: a mapped file was truncated or cannot be read (SIGBUS)\nwhere: ");
     if !place(address, &mut text) {
         text.push(b"an address that no file is mapped at");
     }
@@ -94,7 +94,7 @@ fn write_all(mut bytes: &[u8]) {
         let wrote = unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) };
         match usize::try_from(wrote).ok().filter(|wrote| *wrote > 0) {
             Some(wrote) => bytes = bytes.get(wrote..).unwrap_or_default(),
-            // A closed stderr; the exit code still tells.
+            // A closed stderr; the exit code still says it.
             None => return,
         }
     }

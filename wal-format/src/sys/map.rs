@@ -238,7 +238,7 @@ impl Appender {
             base.add(RECORD_SEQ_OFFSET + 8).cast::<u64>().write(tail[1].to_le());
             base.add(RECORD_SEQ_OFFSET + 16).cast::<u64>().write(tail[2].to_le());
             std::ptr::copy_nonoverlapping(payload.as_ptr(), base.add(RECORD_HEADER_BYTES), payload.len());
-            // The commit value stands in the checksum's own place while the checksum is taken:
+            // The commit value is in the checksum's own place while the checksum is taken:
             // one pass over [commit value, bytes 8..] without a second buffer.
             let crc_word = base.add(RECORD_CRC_OFFSET).cast::<u32>();
             crc_word.write(commit.to_le());

@@ -7,8 +7,8 @@
 //! - every block says in `SAFETY:` lines who guarantees what;
 //! - nothing here knows what a record means beyond its commit word.
 //!
-//! [`map`] owns mappings and stores; [`alloc`] owns real allocation and ranged writeback; [`bus`] tells of a mapping
-//! whose file was cut.
+//! [`map`] owns mappings and stores; [`alloc`] owns real allocation and ranged writeback; [`bus`] reports a mapping
+//! whose file was truncated.
 #![allow(unsafe_code)]
 
 pub mod alloc;

@@ -22,11 +22,11 @@ use crate::slots::{self, SLOT_FILE_BYTES_MAX, SlotState};
 /// What the segments showed, for the files that speak about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ends {
-    /// Identity of the log, if a segment told.
+    /// Identity of the log, if a segment says.
     pub log_uuid: Option<[u8; 16]>,
     /// The highest segment id.
     pub segment: Option<SegmentId>,
-    /// The seq that comes next: behind the last record, or behind those that are told as lost at the end.
+    /// The seq that comes next: behind the last record, or behind those that are reported as lost at the end.
     pub next_seq: Option<Seq>,
 }
 
@@ -120,7 +120,7 @@ fn of_epoch(dir: &Path, ends: &Ends, quiet: bool) -> Option<FileReport> {
         let lived_in = [CONTROL_FILE, ACKS_DIR].iter().any(|name| dir.join(name).exists());
         if ends.segment.is_some() && lived_in {
             report.says = "missing".into();
-            report.fault(Severity::Damage, 0, "it is missing: the headers of the segments stand in for it");
+            report.fault(Severity::Damage, 0, "it is missing: the headers of the segments are used instead");
             return Some(report);
         }
         return None;

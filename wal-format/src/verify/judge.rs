@@ -9,7 +9,7 @@ use crate::read_error::ReadError;
 use crate::record::{SegmentId, Seq};
 use crate::source::Source;
 use crate::state::SegmentState;
-use crate::walk::{self, FooterFacts, Gap, HoleSpan, Walk, last_byte};
+use crate::walk::{self, DamagedSpan, FooterInput, HoleSpan, Walk, last_byte};
 
 /// What the segments before led to expect.
 #[derive(Clone, Default)]
@@ -45,10 +45,10 @@ pub(super) fn judge(
     if let Some(first) = report.first_seq.or(report.last_seq) {
         neighbour(report, first, before);
     }
-    for gap in &walk.holes {
+    for gap in &walk.damaged {
         let lost = lost(&gap.span);
         let what = if gap.written {
-            format!("a hole of {} bytes written by recovery, {lost}", gap.span.bytes)
+            format!("a HOLE of {} bytes written by recovery, {lost}", gap.span.bytes)
         } else {
             format!("{} bytes are no records, {lost}", gap.span.bytes)
         };
@@ -91,9 +91,9 @@ pub(super) fn judge(
     } else {
         before.last = Some((report.id, false));
     }
-    // What the SEAL of recovery says is lost has been told.
-    let told = walk.seal.filter(|(seal, _, _, _)| seal.by_recovery).map(|(_, _, seq, _)| seq);
-    before.expected = before.expected.max(report.last_seq.map(Seq::next)).max(told);
+    // What the SEAL of recovery says is lost has been reported.
+    let reported = walk.seal.filter(|(seal, _, _, _)| seal.by_recovery).map(|(_, _, seq, _)| seq);
+    before.expected = before.expected.max(report.last_seq.map(Seq::next)).max(reported);
     Ok(())
 }
 
@@ -109,7 +109,7 @@ fn neighbour(report: &mut SegmentReport, first: Seq, before: &Before) {
             format!("the first seq is {first}, {expected} was expected: a copy or an old file"),
         );
     } else if first.epoch() == expected.epoch() && first > expected {
-        // A hole at the segment's start says the same with more detail.
+        // A HOLE at the segment's start says the same with more detail.
         let start = report.faults.iter().any(|f| f.offset == DATA_START);
         if !start {
             report.fault(
@@ -155,8 +155,8 @@ fn compare(
     if footer.next != seal.next || seal.footer_offset != at {
         differs("SEAL");
     }
-    let spans: Vec<HoleSpan> = walk.holes.iter().map(|gap| gap.span).collect();
-    let intact = walk.holes.iter().all(|gap| gap.written);
+    let spans: Vec<HoleSpan> = walk.damaged.iter().map(|gap| gap.span).collect();
+    let intact = walk.damaged.iter().all(|gap| gap.written);
     let mut crc = footer.data_crc;
     if deep {
         crc = data_crc(source, end)?;
@@ -166,7 +166,7 @@ fn compare(
     }
     // Damage since the seal is reported as such; counts can only be compared without it.
     if intact {
-        let own = walk.summary(&FooterFacts {
+        let own = walk.summary(&FooterInput {
             log_uuid: footer.log_uuid,
             boot_id: footer.boot_id,
             id: footer.segment,
@@ -191,7 +191,7 @@ fn compare(
             differs("counts per kind");
         }
         if own.holes_total != footer.holes_total {
-            differs("number of holes");
+            differs("number of HOLE spans");
         }
     }
     let used = footer_len(source, at)?;
@@ -221,15 +221,15 @@ fn data_crc(source: &Source, end: u64) -> Result<u32, ReadError> {
     Ok(hasher.finalize())
 }
 
-/// Raises a loss to `BelowDurable` where somebody vouched for what is lost.
+/// Raises a lost range to `BelowDurable` where somebody vouched for what is lost.
 pub(super) fn below_durable(
     report: &mut SegmentReport,
     walk: &Walk,
     footer: Option<&FooterSummary>,
     control: Option<&control::ControlState>,
 ) {
-    let cut = walk.cut.map(|span| Gap { span, written: true });
-    for gap in walk.holes.iter().chain(&cut) {
+    let cut = walk.cut.map(|span| DamagedSpan { span, written: true });
+    for gap in walk.damaged.iter().chain(&cut) {
         if gap.span.to.is_some_and(|to| to < gap.span.from) {
             continue;
         }

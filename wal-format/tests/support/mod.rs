@@ -82,7 +82,7 @@ pub enum Stop {
 
 /// Reads all there is now.
 pub fn drain(reader: &mut LogReader) -> (Vec<Owned>, Vec<LostRange>, Stop) {
-    let (mut records, mut losses) = (Vec::new(), Vec::new());
+    let (mut records, mut lost_ranges) = (Vec::new(), Vec::new());
     loop {
         match reader.next().unwrap() {
             Step::Record(r) => {
@@ -93,9 +93,9 @@ pub fn drain(reader: &mut LogReader) -> (Vec<Owned>, Vec<LostRange>, Stop) {
                     payload: r.payload.to_vec(),
                 });
             }
-            Step::Lost(lost) => losses.push(lost),
-            Step::Tail => return (records, losses, Stop::Tail),
-            Step::AwaitRepair { .. } => return (records, losses, Stop::AwaitRepair),
+            Step::Lost(lost) => lost_ranges.push(lost),
+            Step::Tail => return (records, lost_ranges, Stop::Tail),
+            Step::AwaitRepair { .. } => return (records, lost_ranges, Stop::AwaitRepair),
         }
     }
 }
@@ -156,16 +156,16 @@ pub fn follow(reader: &mut LogReader, mut on: impl FnMut(Step<'_>) -> bool) {
 }
 
 /// Checks a damaged reading against the healthy one: what is read is equal and in order, and
-/// what is missing is exactly what the losses say. Only the end of the log may be lost without
+/// what is missing is exactly what `lost_ranges` says. Only the end of the log may be lost without
 /// an exact range. Returns how many records are missing.
-pub fn assert_accounted(healthy: &[Owned], got: &[Owned], losses: &[LostRange]) -> u64 {
-    let mut lost: Vec<(u64, u64)> = losses.iter().filter(|l| l.exact).map(|l| (l.from.0, l.to.0)).collect();
-    if let Some(open) = losses.iter().find(|l| !l.exact) {
+pub fn assert_accounted(healthy: &[Owned], got: &[Owned], lost_ranges: &[LostRange]) -> u64 {
+    let mut lost: Vec<(u64, u64)> = lost_ranges.iter().filter(|l| l.exact).map(|l| (l.from.0, l.to.0)).collect();
+    if let Some(open) = lost_ranges.iter().find(|l| !l.exact) {
         lost.push((open.from.0, u64::MAX));
     }
     lost.sort_unstable();
     for pair in lost.windows(2) {
-        assert!(pair[0].1 < pair[1].0, "overlapping losses {losses:?}");
+        assert!(pair[0].1 < pair[1].0, "overlapping lost ranges {lost_ranges:?}");
     }
     let mut got = got.iter().peekable();
     let mut missing = 0;
@@ -177,7 +177,7 @@ pub fn assert_accounted(healthy: &[Owned], got: &[Owned], losses: &[LostRange]) 
             assert_eq!(read.kind_raw, record.kind_raw, "kind of {}", record.seq);
             assert!(!said_lost, "{} was read and reported lost", record.seq);
         } else {
-            assert!(said_lost, "{} is missing without a report; losses {losses:?}", record.seq);
+            assert!(said_lost, "{} is missing without a report; lost ranges {lost_ranges:?}", record.seq);
             missing += 1;
         }
     }

@@ -49,8 +49,8 @@ pub fn closed_log(segment_bytes: u64, count: u64, longest: u64) -> Fixture {
         append(&mut writer, n, longest);
     }
     writer.close().unwrap();
-    let (records, losses, stop) = read_all(dir.path());
-    assert!(losses.is_empty() && stop == Stop::Tail);
+    let (records, lost_ranges, stop) = read_all(dir.path());
+    assert!(lost_ranges.is_empty() && stop == Stop::Tail);
     assert_contiguous(&records);
     assert_eq!(data(&records).len() as u64, count);
     Fixture { dir, records }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use wal_format::archive::estimate;
-use wal_format::verify::{verify_file, verify_shelf};
+use wal_format::verify::{verify_dirs, verify_file};
 use wal_format::{Step, list_segments};
 
 use super::{PlaceArgs, Target};
@@ -99,8 +99,8 @@ fn verify(target: &Target) -> anyhow::Result<Row> {
         records += report.records;
     };
     match target {
-        Target::Log(shelf) => {
-            verify_shelf(shelf, true, each).context("verify")?;
+        Target::Log(dirs) => {
+            verify_dirs(dirs, true, each).context("verify")?;
         }
         Target::File(file) => each(verify_file(file, true).context("verify")?),
     }
@@ -109,7 +109,7 @@ fn verify(target: &Target) -> anyhow::Result<Row> {
 
 fn compress(target: &Target, level: i32, most: Duration) -> anyhow::Result<Option<Row>> {
     let segments: Vec<_> = match target {
-        Target::Log(shelf) => list_segments(shelf.dir()).context("list the log")?,
+        Target::Log(dirs) => list_segments(dirs.dir()).context("list the log")?,
         Target::File(_) => return Ok(None),
     };
     let began = Instant::now();

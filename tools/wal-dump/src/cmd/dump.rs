@@ -1,4 +1,4 @@
-//! `wal-dump dump`: prints records, and the losses between them.
+//! `wal-dump dump`: prints records, and the lost ranges between them.
 
 use std::io::Write;
 
@@ -69,7 +69,7 @@ pub fn run(args: &DumpArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
                 }
             }
             Step::Lost(lost) => {
-                exit = exit.max(Exit::Holes);
+                exit = exit.max(Exit::Lost);
                 print::lost(out, shape, &lost)?;
             }
             Step::Tail => break,

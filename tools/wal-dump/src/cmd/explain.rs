@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wal_format::{Shelf, is_log_dir};
+use wal_format::{SegmentDirs, is_log_dir};
 
 use super::moment::{Moment, Question};
 use super::{PlaceArgs, Target, foreign};
@@ -80,7 +80,7 @@ fn byte(args: &ExplainArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
             writeln!(out, "  {sentence}")?;
         }
     }
-    Ok(if said.valid { Exit::Clean } else { Exit::Holes })
+    Ok(if said.valid { Exit::Clean } else { Exit::Lost })
 }
 
 fn moment(args: &ExplainArgs, at_ns: u64, out: &mut impl Write) -> anyhow::Result<Exit> {
@@ -91,8 +91,8 @@ fn moment(args: &ExplainArgs, at_ns: u64, out: &mut impl Write) -> anyhow::Resul
         frames: args.frames,
     };
     let mut exit = Exit::Clean;
-    for (name, shelf) in logs(Path::new(&args.what), args.archive.as_deref())? {
-        let moment = Moment::look(&shelf, &question).with_context(|| format!("read the log {name}"))?;
+    for (name, dirs) in logs(Path::new(&args.what), args.archive.as_deref())? {
+        let moment = Moment::look(&dirs, &question).with_context(|| format!("read the log {name}"))?;
         if args.json {
             serde_json::to_writer(&mut *out, &moment.json(&name, &question))?;
             writeln!(out)?;
@@ -108,7 +108,7 @@ fn moment(args: &ExplainArgs, at_ns: u64, out: &mut impl Write) -> anyhow::Resul
 }
 
 /// The logs that `dir` is, or holds, or holds below `wal/`; each with its archive where one is found.
-fn logs(dir: &Path, archive: Option<&Path>) -> anyhow::Result<Vec<(String, Shelf)>> {
+fn logs(dir: &Path, archive: Option<&Path>) -> anyhow::Result<Vec<(String, SegmentDirs)>> {
     let name = |dir: &Path| {
         let full = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf());
         full.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -116,7 +116,7 @@ fn logs(dir: &Path, archive: Option<&Path>) -> anyhow::Result<Vec<(String, Shelf
     if is_log_dir(dir) {
         let place = PlaceArgs { path: dir.to_path_buf(), archive: archive.map(Path::to_path_buf) };
         return match place.target()? {
-            Target::Log(shelf) if archive.is_some() => Ok(vec![(name(dir), shelf)]),
+            Target::Log(dirs) if archive.is_some() => Ok(vec![(name(dir), dirs)]),
             _ => Ok(vec![(name(dir), with_own_archive(dir))]),
         };
     }
@@ -135,14 +135,14 @@ fn logs(dir: &Path, archive: Option<&Path>) -> anyhow::Result<Vec<(String, Shelf
 }
 
 /// The log in `<data>/wal/<name>` with what lies in `<data>/archive/<name>/<first eight digits of its uuid>`.
-fn with_own_archive(dir: &Path) -> Shelf {
+fn with_own_archive(dir: &Path) -> SegmentDirs {
     let full = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf());
     let uuid = wal_format::lineage(dir).ok().flatten().map(|lineage| lineage.log_uuid());
     let archive = uuid.and_then(|uuid| {
         let log8: String = print::uuid(&uuid).chars().take(8).collect();
         Some(full.parent()?.parent()?.join("archive").join(full.file_name()?).join(log8))
     });
-    Shelf::with_archive(dir, archive.as_deref().filter(|dir| dir.is_dir()))
+    SegmentDirs::with_archive(dir, archive.as_deref().filter(|dir| dir.is_dir()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use wal_format::{Position, Shelf, Step, Waiter};
+use wal_format::{Position, SegmentDirs, Step, Waiter};
 
 use super::dump::ShapeArgs;
 use super::{Filter, Target};
@@ -37,7 +37,7 @@ pub struct FollowArgs {
 pub fn run(args: &FollowArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     args.filter.check()?;
     let dir = Target::log(&args.log)?;
-    let target = Target::Log(Shelf::new(&dir));
+    let target = Target::Log(SegmentDirs::new(&dir));
     let mut start = args.filter.start(&target)?;
     let from_now = !args.all && args.filter.from.is_none();
     if from_now {
@@ -69,7 +69,7 @@ pub fn run(args: &FollowArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
             }
             Step::Lost(lost) => {
                 if live {
-                    exit = exit.max(Exit::Holes);
+                    exit = exit.max(Exit::Lost);
                     print::lost(out, shape, &lost)?;
                 }
             }

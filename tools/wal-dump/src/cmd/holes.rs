@@ -1,4 +1,4 @@
-//! `wal-dump holes`: every loss, nothing else.
+//! `wal-dump holes`: every lost range, nothing else.
 
 use std::io::Write;
 

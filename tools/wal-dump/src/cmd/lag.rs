@@ -61,7 +61,7 @@ fn behind(dir: &Path, state: &LogState, end: Option<Position>, position: Positio
         .map(|end| end.seq.next().get().saturating_sub(position.seq.get()));
     let options = ReaderOptions { follow_damaged: true, chunk_bytes: 64 * 1024, ..ReaderOptions::default() };
     let next_ts_ns = LogReader::open(dir, position, options).ok().and_then(|mut reader| {
-        // A few losses may stand before it.
+        // A few lost ranges may come before it.
         for _ in 0..8 {
             match reader.next() {
                 Ok(Step::Record(record)) => return Some(record.ts_recv_ns),
@@ -89,16 +89,16 @@ fn holders(state: &LogState, segment: &SegmentInfo, readers: &[Reader]) -> Vec<(
             Err(err) => Some(format!("its ack cannot be read: {err}")),
             Ok(None) => Some("it never acknowledged anything".to_owned()),
             Ok(Some(at)) if at.position.segment < segment.id => Some(format!(
-                "it stands in segment {}, {:.1} s behind the newest record",
+                "it is in segment {}, {:.1} s behind the newest record",
                 at.position.segment,
                 seconds(state, at.next_ts_ns)
             )),
             Ok(Some(at)) if at.position.segment == segment.id && at.position.offset < end => {
                 let left = segment.footer.as_ref().map_or(0, |f| f.end_offset.saturating_sub(at.position.offset));
                 Some(if left > 0 {
-                    format!("it stands inside at byte {}, {} before the end", at.position.offset, print::size(left))
+                    format!("it is inside at byte {}, {} before the end", at.position.offset, print::size(left))
                 } else {
-                    format!("it stands inside at byte {}", at.position.offset)
+                    format!("it is inside at byte {}", at.position.offset)
                 })
             }
             Ok(Some(_)) => None,

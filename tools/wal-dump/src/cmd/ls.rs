@@ -12,14 +12,14 @@ use crate::print::Advice;
 
 /// Lists the segments by their headers and footers; walks nothing.
 pub fn run(place: &PlaceArgs, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let shelf = match place.target()? {
-        Target::Log(shelf) => shelf,
+    let dirs = match place.target()? {
+        Target::Log(dirs) => dirs,
         Target::File(file) => {
             let what = format!("{} is a file, not a log", file.display());
             return Err(Advice { what, fix: "ls wants the directory of one log".into() }.into());
         }
     };
-    let segments = shelf.list().with_context(|| format!("list {}", shelf.dir().display()))?;
+    let segments = dirs.list().with_context(|| format!("list {}", dirs.dir().display()))?;
     if !json {
         writeln!(
             out,

@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use wal_format::verify::verify_log;
-use wal_format::{LogReader, Position, ReaderOptions, RecordRef, SegmentId, Seq, Shelf};
+use wal_format::{LogReader, Position, ReaderOptions, RecordRef, SegmentDirs, SegmentId, Seq};
 
 use crate::Exit;
 use crate::print::{self, Advice};
@@ -34,10 +34,10 @@ pub struct PlaceArgs {
 }
 
 impl PlaceArgs {
-    /// What stands there.
+    /// What is there.
     pub fn target(&self) -> anyhow::Result<Target> {
         match (Target::of(&self.path)?, &self.archive) {
-            (Target::Log(shelf), Some(archive)) => {
+            (Target::Log(dirs), Some(archive)) => {
                 if !archive.is_dir() {
                     return Err(Advice {
                         what: format!("{} is no directory", archive.display()),
@@ -45,7 +45,7 @@ impl PlaceArgs {
                     }
                     .into());
                 }
-                Ok(Target::Log(Shelf::with_archive(shelf.dir(), Some(archive))))
+                Ok(Target::Log(SegmentDirs::with_archive(dirs.dir(), Some(archive))))
             }
             (target, _) => Ok(target),
         }
@@ -55,7 +55,7 @@ impl PlaceArgs {
 /// What the user pointed at.
 pub enum Target {
     /// The segments of one log.
-    Log(Shelf),
+    Log(SegmentDirs),
     /// One segment file, wherever it lies.
     File(PathBuf),
 }
@@ -81,7 +81,7 @@ impl Target {
             .into());
         }
         if is_log(path) {
-            return Ok(Target::Log(Shelf::new(path)));
+            return Ok(Target::Log(SegmentDirs::new(path)));
         }
         let mut logs: Vec<String> = std::fs::read_dir(path)
             .with_context(|| format!("list {}", path.display()))?
@@ -104,7 +104,7 @@ impl Target {
     /// As [`Target::of`], for commands that need a whole log.
     pub fn log(path: &Path) -> anyhow::Result<PathBuf> {
         match Target::of(path)? {
-            Target::Log(shelf) => Ok(shelf.dir().to_path_buf()),
+            Target::Log(dirs) => Ok(dirs.dir().to_path_buf()),
             Target::File(file) => Err(Advice {
                 what: format!("{} is a file, not a log", file.display()),
                 fix: "this command wants the directory of one log; verify, dump and holes take a \
@@ -119,10 +119,10 @@ impl Target {
     pub fn reader(&self, from: Option<Position>) -> anyhow::Result<LogReader> {
         let options = ReaderOptions { follow_damaged: true, ..ReaderOptions::default() };
         match self {
-            Target::Log(shelf) => {
-                let options = ReaderOptions { archive: shelf.archive().map(Path::to_path_buf), ..options };
-                LogReader::open(shelf.dir(), from.unwrap_or(Position::START), options)
-                    .with_context(|| format!("open the log {}", shelf.dir().display()))
+            Target::Log(dirs) => {
+                let options = ReaderOptions { archive: dirs.archive().map(Path::to_path_buf), ..options };
+                LogReader::open(dirs.dir(), from.unwrap_or(Position::START), options)
+                    .with_context(|| format!("open the log {}", dirs.dir().display()))
             }
             Target::File(file) => LogReader::open_file(file, options).map_err(|err| foreign(err.into())),
         }
@@ -235,16 +235,16 @@ impl Filter {
     /// Where to begin so that no wanted record is before it and little else is read; `None` for the beginning.
     pub fn start(&self, target: &Target) -> anyhow::Result<Option<Position>> {
         match (target, self.from) {
-            (Target::Log(shelf), Some(from)) => start_at(shelf, from),
+            (Target::Log(dirs), Some(from)) => start_at(dirs, from),
             _ => Ok(None),
         }
     }
 }
 
 /// The nearest position at or before `from` that footers and their indexes know; `None` for the beginning.
-pub fn start_at(shelf: &Shelf, from: Point) -> anyhow::Result<Option<Position>> {
+pub fn start_at(dirs: &SegmentDirs, from: Point) -> anyhow::Result<Option<Position>> {
     let mut start = None;
-    for segment in shelf.list().with_context(|| format!("list {}", shelf.dir().display()))? {
+    for segment in dirs.list().with_context(|| format!("list {}", dirs.dir().display()))? {
         if segment.foreign.is_some() {
             continue;
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use anyhow::Context;
 use serde_json::Value;
 use wal_format::{
-    ClockPair, Kind, LogReader, LostRange, Position, ReaderOptions, RecordRef, Seal, Seq, Shelf, Step, plain,
+    ClockPair, Kind, LogReader, LostRange, Position, ReaderOptions, RecordRef, Seal, SegmentDirs, Seq, Step, plain,
 };
 
 use super::{Point, start_at};
@@ -16,7 +16,7 @@ use crate::print::{self, Shape};
 
 /// A step of the wall clock against the monotonic one that is worth a sentence, ns.
 const CLOCK_STEP_NS: i128 = 50_000_000;
-/// A silence below this is not told, ns.
+/// A silence below this is not reported, ns.
 const SILENCE_NS: u64 = 1_000_000_000;
 
 /// What is asked.
@@ -75,7 +75,7 @@ impl Frames {
 pub struct Moment {
     /// What happened, with its receive time.
     events: Vec<(u64, String)>,
-    /// Losses in the window, a sentence each.
+    /// Lost ranges in the window, a sentence each.
     pub lost: Vec<LostRange>,
     all: Frames,
     wanted: Frames,
@@ -89,16 +89,13 @@ pub struct Moment {
 
 impl Moment {
     /// Looks at the log.
-    pub fn look(shelf: &Shelf, q: &Question) -> anyhow::Result<Moment> {
-        let options = ReaderOptions {
-            follow_damaged: true,
-            archive: shelf.archive().map(Into::into),
-            ..ReaderOptions::default()
-        };
-        let start = start_at(shelf, Point::TimeNs(q.begin_ns()))?;
-        let mut reader = LogReader::open(shelf.dir(), start.unwrap_or(Position::START), options)?;
+    pub fn look(dirs: &SegmentDirs, q: &Question) -> anyhow::Result<Moment> {
+        let options =
+            ReaderOptions { follow_damaged: true, archive: dirs.archive().map(Into::into), ..ReaderOptions::default() };
+        let start = start_at(dirs, Point::TimeNs(q.begin_ns()))?;
+        let mut reader = LogReader::open(dirs.dir(), start.unwrap_or(Position::START), options)?;
         // What footers know need not be read.
-        let segments = shelf.list().context("list the log")?;
+        let segments = dirs.list().context("list the log")?;
         let own = segments.iter().filter(|s| s.foreign.is_none());
         let over = own.filter_map(|s| s.footer.as_ref()).filter(|f| f.records > 0).map(|f| f.last_ts_ns);
         let mut moment = Moment { before_ns: over.filter(|ns| *ns < q.begin_ns()).max(), ..Moment::default() };
@@ -107,7 +104,7 @@ impl Moment {
             match reader.next().context("read the log")? {
                 Step::Record(r) if r.ts_recv_ns > q.end_ns() => {
                     moment.after_ns = Some(r.ts_recv_ns);
-                    // A loss that ends here may have begun inside.
+                    // A lost range that ends here may have begun inside.
                     moment.lost.append(&mut lost);
                     return Ok(moment);
                 }
@@ -301,7 +298,7 @@ fn sentence(r: &RecordRef<'_>) -> String {
     }
 }
 
-/// `: key value, key value`; long texts are cut, nulls left out.
+/// `: key value, key value`; long texts are truncated, nulls left out.
 fn details(object: &Value) -> String {
     const LONGEST: usize = 120;
     let Some(map) = object.as_object() else { return String::new() };
@@ -310,9 +307,9 @@ fn details(object: &Value) -> String {
         .filter(|(_, value)| !value.is_null())
         .map(|(key, value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let cut: String = text.chars().take(LONGEST).collect();
+            let shown: String = text.chars().take(LONGEST).collect();
             let more = if text.chars().nth(LONGEST).is_some() { "..." } else { "" };
-            format!("{} {}{more}", plain::line(&key.replace('_', " ")), plain::line(&cut))
+            format!("{} {}{more}", plain::line(&key.replace('_', " ")), plain::line(&shown))
         })
         .collect();
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }

@@ -1,11 +1,11 @@
-//! `wal-dump salvage`: what can still be read of a damaged log, told, or with `--out` written as a whole log.
+//! `wal-dump salvage`: what can still be read of a damaged log, reported, or with `--out` written as a whole log.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use wal_format::salvage::{Salvaged, salvage_file, salvage_log};
-use wal_format::{LogReader, LossReason, Position, ReaderOptions, Step};
+use wal_format::{LogReader, LostReason, Position, ReaderOptions, Step};
 
 use super::{PlaceArgs, Target, exit_of_log};
 use crate::Exit;
@@ -27,14 +27,14 @@ pub struct SalvageArgs {
 #[derive(Default)]
 struct Count {
     records: u64,
-    losses: u64,
+    lost_ranges: u64,
     worst: Option<Exit>,
     lost: u64,
-    /// A loss whose end nobody knows.
+    /// The end of a lost range is not known.
     inexact: bool,
 }
 
-/// Tells or writes. The exit code is that of what was or would be salvaged.
+/// Reports or writes. The exit code is that of what was or would be salvaged.
 pub fn run(args: &SalvageArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     let target = args.place.target()?;
     let Some(dir) = &args.out else {
@@ -48,7 +48,7 @@ pub fn run(args: &SalvageArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
         return Ok(exit(&count));
     };
     let done = match &target {
-        Target::Log(shelf) => salvage_log(shelf, dir),
+        Target::Log(dirs) => salvage_log(dirs, dir),
         Target::File(file) => salvage_file(file, dir),
     };
     let (segments, repair) = done.context("salvage")?;
@@ -80,9 +80,9 @@ fn count(mut reader: LogReader) -> anyhow::Result<Count> {
         match reader.next().context("read the log")? {
             Step::Record(_) => count.records += 1,
             // A reader of one file knows nothing of the one before it.
-            Step::Lost(lost) if lost.reason == LossReason::MissingSegment && lost.from.get() == 0 => {}
+            Step::Lost(lost) if lost.reason == LostReason::MissingSegment && lost.from.get() == 0 => {}
             Step::Lost(lost) => {
-                count.losses += 1;
+                count.lost_ranges += 1;
                 count.worst = count.worst.max(Some(Exit::of(&lost)));
                 count.lost += lost.count().unwrap_or(0);
                 count.inexact |= !lost.exact;
@@ -99,7 +99,7 @@ fn exit(count: &Count) -> Exit {
 
 fn sentence(count: &Count) -> String {
     let more = if count.inexact { " or more" } else { "" };
-    format!("{} records can be read, {}{more} are lost in {} places", count.records, count.lost, count.losses)
+    format!("{} records can be read, {}{more} are lost in {} places", count.records, count.lost, count.lost_ranges)
 }
 
 fn json(count: &Count, segments: &[Salvaged], repaired: Option<usize>) -> serde_json::Value {
@@ -107,7 +107,7 @@ fn json(count: &Count, segments: &[Salvaged], repaired: Option<usize>) -> serde_
         "records": count.records,
         "lost": count.lost,
         "lost_exact": !count.inexact,
-        "losses": count.losses,
+        "losses": count.lost_ranges,
         "repaired": repaired,
         "segments": segments.iter().map(|s| serde_json::json!({
             "segment": s.id.0,

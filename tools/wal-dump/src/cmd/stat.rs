@@ -27,7 +27,7 @@ pub fn run(log: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Exit>
     Ok(if unreadable { Exit::Unreadable } else { Exit::Clean })
 }
 
-/// Whose log it is, as far as anybody can tell.
+/// Whose log it is, as far as it is known.
 type Whose = Result<Option<Lineage>, LineageError>;
 
 fn count(state: &LogState, wanted: SegmentState) -> usize {
@@ -114,7 +114,7 @@ fn text(out: &mut impl Write, dir: &Path, state: &LogState, whose: &Whose) -> an
         writeln!(out, "foreign   {}: {why}", path.display())?;
     }
     for path in &state.quarantined {
-        writeln!(out, "set aside {}", path.display())?;
+        writeln!(out, "quarantined {}", path.display())?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use wal_format::slots::SlotState;
-use wal_format::verify::{Fault, FileReport, SegmentReport, Severity, verify_file, verify_files, verify_shelf};
+use wal_format::verify::{Fault, FileReport, SegmentReport, Severity, verify_dirs, verify_file, verify_files};
 
 use super::{PlaceArgs, Target, foreign};
 use crate::Exit;
@@ -26,10 +26,10 @@ pub fn run(place: &PlaceArgs, deep: bool, json: bool, out: &mut impl Write) -> a
     };
     let mut files = Vec::new();
     match place.target()? {
-        Target::Log(shelf) => {
-            let verify = || format!("verify {}", shelf.dir().display());
-            let ends = verify_shelf(&shelf, deep, &mut each).with_context(verify)?;
-            files = verify_files(shelf.dir(), &ends).with_context(verify)?;
+        Target::Log(dirs) => {
+            let verify = || format!("verify {}", dirs.dir().display());
+            let ends = verify_dirs(&dirs, deep, &mut each).with_context(verify)?;
+            files = verify_files(dirs.dir(), &ends).with_context(verify)?;
         }
         Target::File(path) => {
             let report = verify_file(&path, deep).map_err(|err| foreign(err.into()))?;
@@ -44,11 +44,10 @@ pub fn run(place: &PlaceArgs, deep: bool, json: bool, out: &mut impl Write) -> a
         file(out, json, report)?;
     }
     if json {
-        let sum =
-            serde_json::json!({ "segments": segments, "records": records, "exit": exit as u8, "verdict": word(exit) });
+        let sum = serde_json::json!({ "segments": segments, "records": records, "exit": exit as u8, "verdict": summary(exit) });
         line(out, &sum)?;
     } else {
-        writeln!(out, "{segments} segments, {records} records: {}", word(exit))?;
+        writeln!(out, "{segments} segments, {records} records: {}", summary(exit))?;
     }
     Ok(exit)
 }
@@ -58,18 +57,18 @@ pub fn exit_of(worst: Option<Severity>) -> Exit {
     match worst {
         None => Exit::Clean,
         Some(Severity::TornTail) => Exit::TornTail,
-        Some(Severity::Damage) => Exit::Holes,
-        Some(Severity::BelowDurable) => Exit::LossBelowDurable,
+        Some(Severity::Damage) => Exit::Lost,
+        Some(Severity::BelowDurable) => Exit::LostBelowDurable,
         Some(Severity::Unreadable) => Exit::Unreadable,
     }
 }
 
-fn word(exit: Exit) -> &'static str {
+fn summary(exit: Exit) -> &'static str {
     match exit {
         Exit::Clean => "clean",
         Exit::TornTail => "whole, except that the end is open",
-        Exit::Holes => "damaged",
-        Exit::LossBelowDurable => "records are lost that were known to be on disk",
+        Exit::Lost => "damaged",
+        Exit::LostBelowDurable => "records are lost that were known to be on disk",
         Exit::Unreadable => "not everything can be read",
     }
 }
@@ -78,7 +77,7 @@ fn name(severity: Severity) -> &'static str {
     match severity {
         Severity::TornTail => "open",
         Severity::Damage => "damage",
-        Severity::BelowDurable => "LOSS",
+        Severity::BelowDurable => "LOST",
         Severity::Unreadable => "UNREADABLE",
     }
 }

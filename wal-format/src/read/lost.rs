@@ -1,11 +1,11 @@
-//! What is missing: a loss waits until the record behind it, or the end of the log, tells its extent, so that every lost
-//! seq is told once and with exact ends where evidence exists.
+//! What is missing: a lost range waits until the record behind it, or the end of the log, gives its extent, so that
+//! every lost seq is reported once and with exact ends where evidence exists.
 
 use super::pending::{Pending, Stale};
 use super::{LogReader, Place};
 use crate::record::{Kind, Seal, Seq};
 use crate::source::RecordInfo;
-use crate::step::{LossReason, LostRange};
+use crate::step::{LostRange, LostReason};
 
 impl LogReader {
     /// The last seq of the epoch before, if this record opens an epoch and its writer knew it.
@@ -21,7 +21,7 @@ impl LogReader {
 
     /// What must be reported before the record `seq` at `offset`, if anything. `Err` for a
     /// record that lies before what was already read: it is damage, whatever its checksum says.
-    pub(super) fn loss_before(
+    pub(super) fn lost_before(
         &mut self,
         offset: u64,
         seq: Seq,
@@ -53,7 +53,7 @@ impl LogReader {
                     segment,
                     offset,
                     bytes: 0,
-                    reason: LossReason::UncleanEnd,
+                    reason: LostReason::UncleanEnd,
                     below_durable: false,
                 },
             };
@@ -77,7 +77,7 @@ impl LogReader {
         let first = Seq::new(seq.epoch(), 0);
         self.expected = Some(first);
         match self.pending {
-            // The loss stood before everything that is known: number it from here.
+            // The lost range was before everything that is known: number it from here.
             Some(pending) if pending.from == Seq(0) => {
                 self.pending = Some(Pending { from: first, ..pending });
             }
@@ -87,7 +87,7 @@ impl LogReader {
             }
             None => {}
         }
-        self.loss_before(offset, seq, None)
+        self.lost_before(offset, seq, None)
     }
 
     /// What the SEAL of recovery says about the records before it: where its number is not the one expected, those in
@@ -116,7 +116,7 @@ impl LogReader {
     }
 
     /// What is lost from here on belongs to this segment's epoch. If that is a later one than what
-    /// is expected, a loss of the epoch before has found its end, unknown as it is.
+    /// is expected, a lost range of the epoch before has found its end, unknown as it is.
     pub(super) fn turn_epoch(&mut self) -> Option<LostRange> {
         let Place::Inside(inside) = &self.place else {
             return None;
@@ -129,15 +129,15 @@ impl LogReader {
         self.pending.take().map(|pending| pending.inexact())
     }
 
-    /// Adds a loss to the one that waits for its end, if any.
-    pub(super) fn note_loss(&mut self, loss: Pending) {
+    /// Adds a lost range to the one that waits for its end, if any.
+    pub(super) fn note_lost(&mut self, lost: Pending) {
         match &mut self.pending {
             Some(pending) => {
-                pending.bytes = pending.bytes.saturating_add(loss.bytes);
-                pending.final_end |= loss.final_end;
-                pending.below_durable |= loss.below_durable;
+                pending.bytes = pending.bytes.saturating_add(lost.bytes);
+                pending.final_end |= lost.final_end;
+                pending.below_durable |= lost.below_durable;
             }
-            None => self.pending = Some(loss),
+            None => self.pending = Some(lost),
         }
     }
 }

@@ -17,22 +17,22 @@ use crate::source::Source;
 
 /// The places of one log's segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shelf {
+pub struct SegmentDirs {
     dir: PathBuf,
     archive: Option<PathBuf>,
 }
 
-impl Shelf {
+impl SegmentDirs {
     /// The log in `dir`, with its archived segments where they lie in `dir` too.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Shelf { dir: dir.to_path_buf(), archive: None }
+        SegmentDirs { dir: dir.to_path_buf(), archive: None }
     }
 
     /// The log in `dir`, and the archived segments of the same log in `archive`.
     #[must_use]
     pub fn with_archive(dir: &Path, archive: Option<&Path>) -> Self {
-        Shelf { dir: dir.to_path_buf(), archive: archive.map(Path::to_path_buf) }
+        SegmentDirs { dir: dir.to_path_buf(), archive: archive.map(Path::to_path_buf) }
     }
 
     /// The directory of the log itself.
@@ -84,7 +84,7 @@ impl Shelf {
         self.places(id).find(there).unwrap_or_else(|| segment::path(&self.dir, id))
     }
 
-    /// As [`Shelf::open`], but a file that is not of the log of `lineage` does not hide one that is. If there is none
+    /// As [`SegmentDirs::open`], but a file that is not of the log of `lineage` does not hide one that is. If there is none
     /// of its own, the first is opened: who reads it says why it is passed by.
     pub(crate) fn open_own(
         &self,
