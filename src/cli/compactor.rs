@@ -34,7 +34,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let reload = args.service.reload(&cfg, &supervisor, &shutdown)?;
         // Symbols come with the log, whoever chose them.
         let of_the_log = |key: &str| key.starts_with("venues.") && key.ends_with(".symbols");
-        reload.only_tell(&supervisor, &shutdown, of_the_log);
+        reload.report_only(&supervisor, &shutdown, of_the_log);
         super::service::be_supervised(&supervisor, &shutdown);
         let (_monitor, pressure) =
             MemoryMonitor::start(&cfg.memory, "compactor", &supervisor).context("cannot start the memory monitor")?;

@@ -2,14 +2,14 @@
 //! and again after every reconnect, one snapshot per symbol within the REST weight.
 //!
 //! Deltas flow meanwhile; putting both together is the reader's work, nothing waits here. What is wanted:
-//! [`super::snapshots`]. A symbol is asked for until a book came: what is no book, whatever its HTTP status, is none.
+//! [`super::snapshots`]. A symbol is requested until a book came: what is no book, whatever its HTTP status, is none.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use super::feed::Feed;
+use super::feed::VenueFeed;
 use super::rest::GetError;
 use super::snapshots::Waiting;
 use ops::backoff::{Backoff, after_refusal, jittered, random};
@@ -17,7 +17,7 @@ use ops::health::Reason;
 use ops::telemetry::RateLimited;
 use venue::DecodeError;
 
-/// Longest pause of a symbol whose request failed. Others are asked for meanwhile.
+/// Longest pause of a symbol whose request failed. Others are requested meanwhile.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How often the status is looked at while nothing is fetched.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ enum BookError {
 }
 
 /// Fetches what is wanted, one after the other, until the venue is to stop.
-pub(super) async fn run(feed: &Feed) {
+pub(super) async fn run(feed: &VenueFeed) {
     let mut backoff = Backoff::default();
     loop {
         let pause = tokio::select! {
@@ -55,7 +55,7 @@ pub(super) async fn run(feed: &Feed) {
 }
 
 /// One snapshot, if one is due before long; the pause that is due before the next one.
-async fn one(feed: &Feed, backoff: &mut Backoff) -> Option<Duration> {
+async fn one(feed: &VenueFeed, backoff: &mut Backoff) -> Option<Duration> {
     let mut waiting = timeout(TELL_EVERY, feed.snapshots.next()).await.ok()?;
     match fetch(feed, &waiting.symbol).await {
         Ok(()) => {
@@ -77,7 +77,7 @@ async fn one(feed: &Feed, backoff: &mut Backoff) -> Option<Duration> {
     }
 }
 
-async fn fetch(feed: &Feed, symbol: &str) -> Result<(), BookError> {
+async fn fetch(feed: &VenueFeed, symbol: &str) -> Result<(), BookError> {
     let Some(request) = feed.venue.rest.snapshot_request(symbol, feed.config.limits.snapshot_levels) else {
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! What Prometheus is told beside the plain counters: the log's writers, connections, streams.
+//! What Prometheus gets beside the plain counters: the log's writers, connections, streams.
 
 use wal_format::WriterStats;
 

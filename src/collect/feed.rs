@@ -23,7 +23,7 @@ use ops::shutdown::Shutdown;
 use venue::Venue;
 
 /// One venue of one collector.
-pub(super) struct Feed {
+pub(super) struct VenueFeed {
     pub(super) id: VenueId,
     pub(super) venue: &'static Venue,
     pub(super) config: VenueConfig,
@@ -62,10 +62,10 @@ impl Choice {
     }
 }
 
-impl Feed {
+impl VenueFeed {
     /// The same venue on the same log, to run once more under another `stop`.
-    pub(super) fn again(&self, stop: Shutdown) -> Feed {
-        Feed {
+    pub(super) fn again(&self, stop: Shutdown) -> VenueFeed {
+        VenueFeed {
             id: self.id,
             venue: self.venue,
             config: self.config.clone(),
@@ -105,11 +105,11 @@ impl Feed {
     /// The exchange wants to hear nothing from the address of line `line` for a while.
     pub(super) async fn banned(&self, line: u32, ban: &Ban) {
         self.budget(line).ban(ban.clone()).await;
-        self.tell_ban(line);
+        self.report_ban(line);
     }
 
-    /// A ban that somebody at the address of line `line` was told stands in the status as long as it lasts.
-    pub(super) fn tell_ban(&self, line: u32) {
+    /// A ban of the address of line `line`, whichever process received it, is in the status as long as it lasts.
+    pub(super) fn report_ban(&self, line: u32) {
         self.metrics.conditions().banned(self.id.as_str(), self.budget(line).banned());
     }
 

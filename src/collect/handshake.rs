@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use tracing::warn;
 
-use super::feed::Feed;
+use super::feed::VenueFeed;
 use super::rest::GetError;
 use model::Ban;
 use net::budget::Turn;
@@ -44,7 +44,7 @@ impl HandshakeError {
         }
     }
 
-    /// The kind of the event that tells it.
+    /// The kind of the event that reports it.
     pub(super) fn event_kind(&self) -> &'static str {
         let connect = match self {
             HandshakeError::Token(err) => err.connect(),
@@ -95,7 +95,7 @@ pub(super) struct Ready {
 /// # Cancel safety
 /// Dropping the future closes whatever was open.
 pub(super) async fn open(
-    feed: &Feed,
+    feed: &VenueFeed,
     plan: &ConnectionPlan,
     route: Route,
     turn: Turn,

@@ -63,7 +63,7 @@ use wal_format::lock::Role;
 use wal_format::{LogWriter, OpenError};
 
 pub use self::error::CollectError;
-use self::feed::{Choice, Feed};
+use self::feed::{Choice, VenueFeed};
 use self::log::SharedLog;
 use self::metrics::Metrics;
 pub use self::reload::{Newer, Reload};
@@ -90,7 +90,7 @@ use venue::{Venue, venue};
 const RESUME_AFTER: Duration = Duration::from_secs(5);
 /// Closing handshakes take up to 3 s; whatever is not closed by then ends with its task.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
-/// The status server cuts whoever does not take his answer by then.
+/// The status server disconnects whoever does not take his answer by then.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Records every configured venue until `shutdown`, then seals the logs; follows what `reload` brings meanwhile.
@@ -118,7 +118,7 @@ pub fn run(
         });
         let mut server = None;
         if let Some(listener) = listener {
-            // A directory that cannot be made is told by whoever opens the log in it.
+            // A directory that cannot be made is reported by whoever opens the log in it.
             let _ = std::fs::create_dir_all(cfg.wal_root());
             serve::announce(&cfg, &listener);
             let listener = Arc::new(listener.into_std()?);
@@ -158,7 +158,7 @@ pub async fn run_with(
         warn!(key, fix, "{what}");
     }
     let tls = net::dial::tls_config(&cfg.tls.extra_roots)?;
-    // All logs first: a collector that would record only a part of what was asked for does not start.
+    // All logs first: a collector that would record only a part of what is configured does not start.
     let mut feeds = Vec::new();
     for (id, config) in &cfg.venues {
         match feed(&cfg, *id, config, &tls, &metrics).await {
@@ -186,7 +186,7 @@ pub async fn run_with(
             Ok(Ok(())) => {}
             Ok(Err(err)) => failures.push(err.to_string()),
             Err(err) => {
-                error!(error = %err, "the task that begins a venue anew panicked; the venue is not recorded any more");
+                error!(error = %err, "the task that starts a venue again panicked; the venue is not recorded any more");
                 failures.push(format!("a venue's task failed: {err}"));
             }
         }
@@ -195,14 +195,14 @@ pub async fn run_with(
 }
 
 /// Every change of the pressure on memory becomes an event of every log, so that whoever reads a day later knows.
-fn record_pressure(metrics: &Metrics, feeds: &[Arc<Feed>], shutdown: &Shutdown) {
+fn record_pressure(metrics: &Metrics, feeds: &[Arc<VenueFeed>], shutdown: &Shutdown) {
     let logs: Vec<_> = feeds.iter().map(|f| Arc::clone(&f.log)).collect();
-    let (tell, told) = mpsc::channel::<serde_json::Value>(64);
+    let (sender, changes) = mpsc::channel::<serde_json::Value>(64);
     metrics.pressure().on_change(move |change| {
-        // Full: the logs have not taken 64 changes, which is told elsewhere.
-        let _ = tell.try_send(change.detail());
+        // Full: the logs have not taken 64 changes, which is reported elsewhere.
+        let _ = sender.try_send(change.detail());
     });
-    metrics.supervisor().each(Task::Pressure, told, shutdown, move |detail| {
+    metrics.supervisor().each(Task::Pressure, changes, shutdown, move |detail| {
         for log in &logs {
             log.note(0, requests::PRESSURE_EVENT, detail.clone());
         }
@@ -212,7 +212,7 @@ fn record_pressure(metrics: &Metrics, feeds: &[Arc<Feed>], shutdown: &Shutdown) 
 
 /// Records a venue until `shutdown`, over failures of its log and panics of its tasks: while it takes no records the
 /// sockets are closed, when it does again everything is opened again and the time between is a gap. Then closes the log.
-async fn keep(mut feed: Arc<Feed>, shutdown: Shutdown) -> Result<(), CollectError> {
+async fn keep(mut feed: Arc<VenueFeed>, shutdown: Shutdown) -> Result<(), CollectError> {
     let supervisor = feed.metrics.supervisor().clone();
     let of = feed.id.as_str();
     let mut backoff = Backoff::default();
@@ -252,7 +252,7 @@ async fn keep(mut feed: Arc<Feed>, shutdown: Shutdown) -> Result<(), CollectErro
 }
 
 /// [`record`], which ends soon after `shutdown` whatever the other side does.
-async fn record_until(feed: &Arc<Feed>, gap: Option<GapStart>, shutdown: &Shutdown) {
+async fn record_until(feed: &Arc<VenueFeed>, gap: Option<GapStart>, shutdown: &Shutdown) {
     let patience = async {
         tokio::select! {
             () = shutdown.wait() => feed.stop.trigger(),
@@ -262,7 +262,7 @@ async fn record_until(feed: &Arc<Feed>, gap: Option<GapStart>, shutdown: &Shutdo
     };
     tokio::select! {
         () = record(feed, gap) => {}
-        () = patience => warn!(venue = %feed.id, "not every connection closed in time; the others are cut"),
+        () = patience => warn!(venue = %feed.id, "not every connection closed in time; the others are aborted"),
     }
 }
 
@@ -273,7 +273,7 @@ async fn feed(
     config: &VenueConfig,
     tls: &Arc<ClientConfig>,
     metrics: &Metrics,
-) -> Result<Feed, CollectError> {
+) -> Result<VenueFeed, CollectError> {
     let pressure = metrics.pressure();
     let venue = venue(id);
     let api_key = api_key(venue, config)?;
@@ -294,7 +294,7 @@ async fn feed(
     });
     let writer = writer.await.map_err(|err| explain(id, &dir, &err))?;
     let stop = Shutdown::new();
-    Ok(Feed {
+    Ok(VenueFeed {
         id,
         venue,
         config: config.clone(),
@@ -335,7 +335,7 @@ fn api_key(venue: &Venue, config: &VenueConfig) -> Result<Option<String>, Collec
 }
 
 /// Records one venue until it is to stop.
-async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
+async fn record(feed: &Arc<VenueFeed>, gap: Option<GapStart>) {
     let mut helpers = JoinSet::new();
     helpers.spawn(helper(Task::Clock, feed, tick));
     let mut choices = feed.chosen.subscribe();
@@ -350,7 +350,7 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
             let books = recorded.wants.iter().filter(|w| w.channel == Channel::DepthSnapshot);
             feed.snapshots.want(books.map(|w| w.symbol.as_str()));
         }
-        let (tell, changes) = mpsc::channel(1);
+        let (sender, changes) = mpsc::channel(1);
         helpers.spawn(helper(Task::Requests, feed, |feed| async move { requests::run(&feed).await }));
         helpers.spawn(helper(Task::Snapshots, feed, |feed| async move { bootstrap::run(&feed).await }));
         helpers.spawn({
@@ -358,9 +358,9 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
             async move {
                 let (supervisor, of) = (feed.metrics.supervisor(), feed.id.as_str());
                 supervisor.again(Task::Listing, of);
-                let refreshed = supervisor.once(Task::Listing, of, listing::refresh(&feed, recorded, choices, tell));
+                let refreshed = supervisor.once(Task::Listing, of, listing::refresh(&feed, recorded, choices, sender));
                 if refreshed.await.is_err() {
-                    // What was known of the listing is gone with it: the venue begins anew.
+                    // What was known of the listing is gone with it: the venue starts again.
                     feed.stop.trigger();
                 }
             }
@@ -369,16 +369,16 @@ async fn record(feed: &Arc<Feed>, gap: Option<GapStart>) {
     }
     while let Some(ended) = helpers.join_next().await {
         if let Err(err) = ended {
-            error!(venue = %feed.id, error = %err, "the task that begins a helper anew panicked");
+            error!(venue = %feed.id, error = %err, "the task that starts a helper again panicked");
         }
     }
 }
 
-/// A task beside the connections of a venue, begun anew after a panic until the venue is to stop.
+/// A task beside the connections of a venue, started again after a panic until the venue is to stop.
 fn helper<F: Future<Output = ()> + Send>(
     task: Task,
-    feed: &Arc<Feed>,
-    work: fn(Arc<Feed>) -> F,
+    feed: &Arc<VenueFeed>,
+    work: fn(Arc<VenueFeed>) -> F,
 ) -> impl Future<Output = ()> + Send + use<F> {
     let feed = Arc::clone(feed);
     async move {
@@ -387,7 +387,7 @@ fn helper<F: Future<Output = ()> + Send>(
     }
 }
 
-async fn close(feed: &Arc<Feed>) -> Result<(), CollectError> {
+async fn close(feed: &Arc<VenueFeed>) -> Result<(), CollectError> {
     let feed = Arc::clone(feed);
     let supervisor = feed.metrics.supervisor().clone();
     let of = feed.id.as_str();
@@ -395,16 +395,16 @@ async fn close(feed: &Arc<Feed>) -> Result<(), CollectError> {
 }
 
 /// Once a second: clock records, and whether the exchange bans us; once a minute: a line of statistics.
-async fn tick(feed: Arc<Feed>) {
-    let mut told = stats::Told::new(&feed.metrics, Stamp::now().0);
+async fn tick(feed: Arc<VenueFeed>) {
+    let mut reporter = stats::StatsReporter::new(&feed.metrics, Stamp::now().0);
     for second in 1_u64.. {
         if feed.pause(Duration::from_secs(1)).await || feed.log.tick().is_err() {
             return;
         }
-        // Also one that another process was told: REST waits for its end without a word.
-        (0..feed.config.lines).for_each(|line| feed.tell_ban(line));
+        // Also one that another process received: REST waits for its end silently.
+        (0..feed.config.lines).for_each(|line| feed.report_ban(line));
         if second % stats::EVERY_S == 0 {
-            told.tell(feed.id, &feed.metrics, Stamp::now().0);
+            reporter.report(feed.id, &feed.metrics, Stamp::now().0);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The venue's listing: fetched until it succeeds once, then refreshed for the life of the process, and at once when
 //! another choice is made.
 //!
-//! Every answer is in the log. Newly listed and vanished symbols become events and are told to the supervisor of the
+//! Every answer is in the log. Newly listed and vanished symbols become events and are sent to the supervisor of the
 //! connections, which subscribes the new ones and lets the others run out; what is chosen no more it ends.
 //!
 //! Three kinds of listing are no news about a symbol. One in which nothing trades that is recorded is maintenance: every
 //! stream stays wanted, so that it is tried again with pauses and its interruption is written down, the listing is asked
 //! for again soon, and health is red until something trades. Where an entry has no name, a recorded symbol that
-//! seems to be gone may be that one: it stays. And one that lacks a recorded symbol may be a cut or an old one ([`Absent`]):
+//! seems to be gone may be that one: it stays. And one that lacks a recorded symbol may be truncated or old ([`Absent`]):
 //! the symbol stays until several listings in a row lack it and its streams are silent as long.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
-use super::feed::{Choice, Feed};
+use super::feed::{Choice, VenueFeed};
 use super::log::LogStopped;
 use super::supervisor::Change;
 use super::wants;
@@ -54,7 +54,7 @@ pub(super) struct Recorded {
 pub(super) type Choices = watch::Receiver<Arc<Choice>>;
 
 /// Fetches until a listing with at least one chosen symbol came. `None` when the venue is to stop first.
-pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded> {
+pub(super) async fn first(feed: &VenueFeed, choices: &mut Choices) -> Option<Recorded> {
     let mut backoff = Backoff::default();
     let mut attempt = 0_u32;
     let mut odd = OddEntries::default();
@@ -68,10 +68,10 @@ pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded
         };
         let wait = match fetched {
             Ok(mut listing) => {
-                odd.tell(feed, &listing.odd).ok()?;
+                odd.report(feed, &listing.odd).ok()?;
                 let maintenance = !listing.trades();
                 if maintenance {
-                    // Whatever is listed will trade again: its streams are asked for now, so that its first trade counts.
+                    // Whatever is listed will trade again: its streams are requested now, so that its first trade counts.
                     listing.symbols.iter_mut().for_each(|s| s.trading = true);
                 }
                 let selection = select(&choice.symbols, &listing.symbols);
@@ -83,7 +83,7 @@ pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded
                 }
                 warn!(venue = %feed.id, patterns = ?choice.symbols, listed = listing.symbols.len(),
                     "no listed symbol trades and matches; looking again");
-                feed.metrics.listing(Some("it names no symbol that trades and was asked for".to_owned()));
+                feed.metrics.listing(Some("it names no symbol that trades and is configured".to_owned()));
                 match listing.symbols.is_empty() {
                     true => backoff.next(&mut random),
                     false => Duration::from_secs(feed.config.symbols_refresh_s),
@@ -105,13 +105,18 @@ pub(super) async fn first(feed: &Feed, choices: &mut Choices) -> Option<Recorded
 
 /// Fetches every `symbols_refresh_s`, and whenever another choice is made, until the venue is to stop, and records
 /// what changed.
-pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choices, supervisor: mpsc::Sender<Change>) {
+pub(super) async fn refresh(
+    feed: &VenueFeed,
+    recorded: Recorded,
+    mut choices: Choices,
+    supervisor: mpsc::Sender<Change>,
+) {
     let Recorded { choice: mut made, wants, mut maintenance, mut odd } = recorded;
     let mut known: BTreeSet<Want> = wants.into_iter().collect();
     let (mut backoff, mut doubts) = (Backoff::default(), Backoff::default());
     let every = Duration::from_secs(feed.config.symbols_refresh_s);
     let mut absent = Absent::default();
-    // The first listing may be one that lacks symbols, and nobody knows yet which: another one tells soon.
+    // The first listing may be one that lacks symbols, and nobody knows yet which: another one shows it soon.
     let mut wait = if maintenance { backoff.next(&mut random).min(every) } else { every.min(SECOND) };
     loop {
         if pause(feed, wait, &mut choices).await {
@@ -127,7 +132,7 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
         wait = every;
         match fetched {
             Ok(listing) => {
-                if odd.tell(feed, &listing.odd).is_err() {
+                if odd.report(feed, &listing.odd).is_err() {
                     return;
                 }
                 let mut selection = select(&choice.symbols, &listing.symbols);
@@ -166,11 +171,11 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
                 }
                 let wants = wants::wants(&selection.symbols, &choice.channels);
                 let change = change(&known, &wants, &choice);
-                let told = match is_other {
+                let logged = match is_other {
                     true => report(feed, &choice, &selection, Some((&made, &known))),
                     false => news(feed, &change),
                 };
-                if told.is_err() || (!change.is_empty() && supervisor.send(change).await.is_err()) {
+                if logged.is_err() || (!change.is_empty() && supervisor.send(change).await.is_err()) {
                     return;
                 }
                 if is_other {
@@ -190,7 +195,7 @@ pub(super) async fn refresh(feed: &Feed, recorded: Recorded, mut choices: Choice
 }
 
 /// Sleeps, or until another choice is made; true when the venue is to stop instead.
-async fn pause(feed: &Feed, time: Duration, choices: &mut Choices) -> bool {
+async fn pause(feed: &VenueFeed, time: Duration, choices: &mut Choices) -> bool {
     tokio::select! {
         biased;
         () = feed.stop.wait() => true,
@@ -200,7 +205,7 @@ async fn pause(feed: &Feed, time: Duration, choices: &mut Choices) -> bool {
     }
 }
 
-async fn fetch(feed: &Feed) -> Result<Listing, Why> {
+async fn fetch(feed: &VenueFeed) -> Result<Listing, Why> {
     let body = feed.get(&feed.venue.rest.listing_request()).await.map_err(|err| err.to_string())?;
     let listing = feed.venue.rest.parse_listing(&body).map_err(|err| format!("read the listing: {err}"))?;
     debug!(venue = %feed.id, listed = listing.symbols.len(), "listing of symbols fetched");
@@ -208,7 +213,7 @@ async fn fetch(feed: &Feed) -> Result<Listing, Why> {
 }
 
 /// Says that a maintenance begins, goes on or ends.
-fn in_maintenance(feed: &Feed, now: bool, before: bool) -> Result<(), LogStopped> {
+fn in_maintenance(feed: &VenueFeed, now: bool, before: bool) -> Result<(), LogStopped> {
     let why = "nothing that is recorded trades: the venue seems to be in maintenance; all streams are tried again";
     feed.metrics.listing(None);
     feed.metrics.conditions().set(Reason::NothingTrades, feed.id.as_str(), now.then(|| why.to_owned()));
@@ -261,33 +266,34 @@ impl Absent {
     }
 }
 
-/// Entries that could not be read, or not as a whole: each is told when it comes, and again when it has changed.
+/// Entries that could not be read, or not as a whole: each is reported when it comes, and again when it has changed.
 #[derive(Default)]
 struct OddEntries(HashSet<(Option<String>, String)>);
 
 impl OddEntries {
     /// Entries that are written out at once, and bytes of each.
-    const TOLD_MAX: usize = 20;
+    const REPORTED_MAX: usize = 20;
     const RAW_BYTES_MAX: usize = 2_048;
 
-    fn tell(&mut self, feed: &Feed, entries: &[OddEntry]) -> Result<(), LogStopped> {
+    fn report(&mut self, feed: &VenueFeed, entries: &[OddEntry]) -> Result<(), LogStopped> {
         let key = |e: &OddEntry| (e.name.clone(), e.why.clone());
         let new: Vec<&OddEntry> = entries.iter().filter(|e| !self.0.contains(&key(e))).collect();
         if !new.is_empty() {
-            for entry in new.iter().take(Self::TOLD_MAX) {
+            for entry in new.iter().take(Self::REPORTED_MAX) {
                 let done = match entry.name {
                     Some(_) => "recorded all the same, what cannot be read is left out",
                     None => "it is not recorded: it has no name that can be used",
                 };
                 warn!(venue = %feed.id, symbol = entry.name, why = entry.why, "an entry of the listing cannot be read; {done}");
             }
-            if let Some(more) = new.len().checked_sub(Self::TOLD_MAX + 1) {
+            if let Some(more) = new.len().checked_sub(Self::REPORTED_MAX + 1) {
                 warn!(venue = %feed.id, more = more + 1, "further entries of the listing cannot be read");
             }
             let raw = |e: &OddEntry| e.raw.chars().take(Self::RAW_BYTES_MAX).collect::<String>();
-            let told = new.iter().take(Self::TOLD_MAX);
-            let told: Vec<_> = told.map(|e| json!({ "symbol": e.name, "why": e.why, "entry": raw(e) })).collect();
-            feed.log.event(0, "listing_entry_unreadable", json!({ "count": new.len(), "entries": told }))?;
+            let reported = new.iter().take(Self::REPORTED_MAX);
+            let reported: Vec<_> =
+                reported.map(|e| json!({ "symbol": e.name, "why": e.why, "entry": raw(e) })).collect();
+            feed.log.event(0, "listing_entry_unreadable", json!({ "count": new.len(), "entries": reported }))?;
         }
         // What is not there any more would be news if it came back.
         self.0 = entries.iter().map(key).collect();
@@ -297,7 +303,7 @@ impl OddEntries {
 
 /// Says what was chosen; `before`: instead of what.
 fn report(
-    feed: &Feed,
+    feed: &VenueFeed,
     choice: &Choice,
     selection: &Selection,
     before: Option<(&Choice, &BTreeSet<Want>)>,
@@ -322,13 +328,13 @@ fn report(
         let before: BTreeSet<String> = known.iter().map(|w| w.symbol.clone()).collect();
         let added: Vec<_> = selection.symbols.difference(&before).collect();
         let removed: Vec<_> = before.difference(&selection.symbols).collect();
-        let words = |choice: &Choice| choice.channels.iter().map(|c| c.as_str()).collect::<Vec<_>>();
+        let names = |choice: &Choice| choice.channels.iter().map(|c| c.as_str()).collect::<Vec<_>>();
         info!(venue = %feed.id, count = selection.symbols.len(), added = added.len(), removed = removed.len(),
-            channels = words(choice).join(" "), "symbols chosen anew");
+            channels = names(choice).join(" "), "symbols chosen again");
         detail["added"] = json!(added);
         detail["removed"] = json!(removed);
-        detail["channels"] = json!(words(choice));
-        detail["channels_before"] = json!(words(made));
+        detail["channels"] = json!(names(choice));
+        detail["channels_before"] = json!(names(made));
     } else {
         info!(venue = %feed.id, count = selection.symbols.len(), "symbols chosen");
     }
@@ -345,7 +351,7 @@ fn change(known: &BTreeSet<Want>, wants: &[Want], choice: &Choice) -> Change {
 }
 
 /// What the venue listed and delisted.
-fn news(feed: &Feed, change: &Change) -> Result<(), LogStopped> {
+fn news(feed: &VenueFeed, change: &Change) -> Result<(), LogStopped> {
     let added: BTreeSet<&str> = change.added.iter().map(|w| w.symbol.as_str()).collect();
     let removed: BTreeSet<&str> = change.gone.iter().map(|w| w.symbol.as_str()).collect();
     for symbol in added {
@@ -360,7 +366,7 @@ fn news(feed: &Feed, change: &Change) -> Result<(), LogStopped> {
 }
 
 /// Warns of what presses hard on the venue.
-pub(super) fn pressure(feed: &Feed, wants: &[Want]) {
+pub(super) fn pressure(feed: &VenueFeed, wants: &[Want]) {
     let plans = feed.venue.streams.plan(wants, &feed.config.limits);
     let streams = plans.iter().map(|p| p.streams.len()).sum();
     for (key, what, fix) in pacing::pressure(&feed.config, "", plans.len(), streams) {

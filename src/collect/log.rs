@@ -5,7 +5,7 @@
 //! append that waits (slow disk) makes its own socket wait, and the kernel's receive buffer holds the difference.
 //! The first append that fails stops the venue: its sockets close, nothing is dropped silently. When the log takes
 //! records again ([`SharedLog::resume`]) recording goes on, with a gap. A task that panics inside the writer leaves it in
-//! a state nobody can vouch for: it is dropped, and the log is opened anew, as after a kill.
+//! a state nobody can vouch for: it is dropped, and the log is opened again, as after a kill.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,8 +30,8 @@ use ops::shutdown::Shutdown;
 use ops::supervise::Task;
 use ops::telemetry::RateLimited;
 
-/// A trouble that lasts is told again after this.
-const TELL_AGAIN: Duration = Duration::from_secs(600);
+/// A trouble that lasts is reported again after this.
+const REPORT_AGAIN: Duration = Duration::from_secs(600);
 
 static TOO_LARGE: RateLimited = RateLimited::new(Duration::from_secs(60));
 
@@ -57,8 +57,8 @@ pub(crate) struct SharedLog {
     metrics: Arc<VenueMetrics>,
     /// Stops the venue when the log fails; another one after each resumption.
     stop: Mutex<Shutdown>,
-    /// Troubles of the writer that were told, and when last.
-    told: Mutex<Vec<(Duty, Instant)>>,
+    /// Troubles of the writer that were reported, and when last.
+    reported: Mutex<Vec<(Duty, Instant)>>,
 }
 
 /// What is used without waiting for an append.
@@ -66,15 +66,15 @@ struct Handles {
     ringer: Ringer,
     /// Only with `sync = "every"`.
     durable: Option<SyncHandle>,
-    /// How the tails of earlier runs are repaired, and the number of the attempt that was told last.
+    /// How the tails of earlier runs are repaired, and the number of the attempt that was reported last.
     repairs: Option<Arc<Repairs>>,
-    repairs_told: AtomicU64,
+    repairs_reported: AtomicU64,
 }
 
 impl Handles {
     fn of(writer: &LogWriter, sync: SyncPolicy) -> Handles {
         let durable = matches!(sync, SyncPolicy::Every).then(|| writer.sync_handle());
-        Handles { ringer: writer.ringer(), durable, repairs: writer.repairs(), repairs_told: AtomicU64::new(0) }
+        Handles { ringer: writer.ringer(), durable, repairs: writer.repairs(), repairs_reported: AtomicU64::new(0) }
     }
 }
 
@@ -99,7 +99,7 @@ impl SharedLog {
             failed_ns: AtomicU64::new(0),
             metrics,
             stop: Mutex::new(stop),
-            told: Mutex::new(Vec::new()),
+            reported: Mutex::new(Vec::new()),
         }
     }
 
@@ -122,7 +122,7 @@ impl SharedLog {
 
     /// [`SharedLog::event`] where nobody waits for it: a log that takes no records has said so itself.
     pub fn note(&self, conn: u32, kind: &str, detail: serde_json::Value) {
-        // Told where it failed.
+        // Reported where it failed.
         let _ = self.event(conn, kind, detail);
     }
 
@@ -153,16 +153,16 @@ impl SharedLog {
         }
         let done = run.tick();
         drop(writer);
-        self.tell();
+        self.report_troubles();
         done.map_err(|err| self.fail(&err.to_string()))
     }
 
-    /// Tells what the last attempt to repair the tails of earlier runs could not do: it lasts until it can.
+    /// Reports what the last attempt to repair the tails of earlier runs could not do: it lasts until it can.
     fn look_at_repairs(&self) {
         let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
-        let told = &handles.repairs_told;
+        let reported = &handles.repairs_reported;
         let Some((attempt, outcome)) = handles.repairs.as_ref().and_then(|repairs| repairs.last()) else { return };
-        if told.swap(attempt, Ordering::Relaxed) == attempt {
+        if reported.swap(attempt, Ordering::Relaxed) == attempt {
             return;
         }
         let failed = match outcome.as_ref() {
@@ -200,7 +200,7 @@ impl SharedLog {
             handle.wait_durable(seq)
         };
         match waited {
-            // What was appended stands, only not for a power cut: the tick tells, and recording goes on.
+            // What was appended is kept, except over a power cut: the tick reports it, and recording goes on.
             Ok(()) | Err(SyncError::Frozen { .. }) => Ok(()),
             Err(err) => Err(self.fail(&err.to_string())),
         }
@@ -208,23 +208,23 @@ impl SharedLog {
 
     /// What keeps failing in the writer's background: an error line when it begins and every ten minutes, `/health` is
     /// red meanwhile, a line when it is over.
-    fn tell(&self) {
+    fn report_troubles(&self) {
         let troubles = self.metrics.writer_stats().map(|stats| stats.background_errors()).unwrap_or_default();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         for trouble in &troubles {
             let (what, why) = (trouble.duty.as_str(), trouble.message.as_str());
-            let known = told.iter_mut().find(|(duty, _)| *duty == trouble.duty);
-            if known.as_ref().is_none_or(|(_, at)| at.elapsed() >= TELL_AGAIN) {
+            let known = reported.iter_mut().find(|(duty, _)| *duty == trouble.duty);
+            if known.as_ref().is_none_or(|(_, at)| at.elapsed() >= REPORT_AGAIN) {
                 error!(venue = %self.venue, failures = trouble.failures, error = why, "the log cannot {what}");
             } else {
                 continue;
             }
             match known {
                 Some((_, at)) => *at = Instant::now(),
-                None => told.push((trouble.duty, Instant::now())),
+                None => reported.push((trouble.duty, Instant::now())),
             }
         }
-        told.retain(|(duty, _)| {
+        reported.retain(|(duty, _)| {
             let on = troubles.iter().any(|trouble| trouble.duty == *duty);
             if !on {
                 warn!(venue = %self.venue, "the log can {} again", duty.as_str());
@@ -258,7 +258,7 @@ impl SharedLog {
         // With it goes its lock on the log.
         drop(writer.take());
         drop(writer);
-        self.fail(&format!("{why}; the log is opened anew"))
+        self.fail(&format!("{why}; the log is opened again"))
     }
 
     /// Opens the log as a new run where the last one was given up; `None` = not yet.
@@ -277,14 +277,14 @@ impl SharedLog {
                 Some(())
             }
             Err(err) => {
-                warn!(venue = %self.venue, error = %err, "the log cannot be opened anew yet");
+                warn!(venue = %self.venue, error = %err, "the log cannot be opened again yet");
                 None
             }
         }
     }
 
     /// Tries whether the log takes records again; from then on failures trigger `stop`. Returns since when it
-    /// took none, ns since epoch; `None` = still none. Blocks on the disk where the log has to be opened anew.
+    /// took none, ns since epoch; `None` = still none. Blocks on the disk where the log has to be opened again.
     pub fn resume(&self, stop: &Shutdown) -> Option<u64> {
         self.open_anew()?;
         let since_ns = self.failed_ns.swap(0, Ordering::Relaxed);

@@ -71,8 +71,8 @@ counters! {
     bytes: "tapedeck_collector_bytes_total", "Bytes of the frames appended to the log.";
     /// Messages that are no data: acknowledgements, errors, notices.
     control: "tapedeck_collector_control_frames_total", "Frames that carry no data: acknowledgements, errors, notices.";
-    /// Data frames of streams that were not asked for.
-    unasked: "tapedeck_collector_unasked_frames_total", "Data frames of streams nobody asked for; a rise means the venue renamed streams.";
+    /// Data frames of streams that were not requested.
+    unasked: "tapedeck_collector_unasked_frames_total", "Data frames of streams nobody requested; a rise means the venue renamed streams.";
     /// Errors the venue sent.
     refused: "tapedeck_collector_venue_errors_total", "Errors sent by the venue; a rise means a wrong or refused subscription.";
     /// Requests that came too early for the venue.
@@ -134,14 +134,14 @@ pub(super) struct Connection {
     pub(super) refused: Option<String>,
     /// Streams that it refuses, with its words.
     pub(super) refused_streams: BTreeMap<String, String>,
-    pub(super) asks: Asks,
+    pub(super) request_counts: RequestCounts,
     pub(super) streams: Arc<Streams>,
     pub(super) stream_table: Arc<StreamTable>,
 }
 
 /// How far the requests of a connection are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asks {
+pub(super) struct RequestCounts {
     /// Wait for their pace.
     pub(super) waiting: usize,
     /// Were sent and have no answer.
@@ -171,7 +171,7 @@ impl Connection {
             until: None,
             refused: None,
             refused_streams: BTreeMap::new(),
-            asks: Asks::default(),
+            request_counts: RequestCounts::default(),
             streams: Arc::clone(streams),
             stream_table: Arc::clone(stream_table),
         }
@@ -214,8 +214,8 @@ impl VenueMetrics {
     }
 
     /// How far the subscriptions are.
-    pub(super) fn asks(&self, place: Place, asks: Asks) {
-        self.change(place, |c| c.asks = asks);
+    pub(super) fn request_counts(&self, place: Place, request_counts: RequestCounts) {
+        self.change(place, |c| c.request_counts = request_counts);
     }
 
     /// Why there is no listing of symbols yet.
@@ -335,7 +335,7 @@ pub struct Metrics {
     reloads: [Counter; Reloaded::ALL.len()],
 }
 
-/// What became of a configuration that was read anew while recording.
+/// What became of a configuration that was read again while recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reloaded {
     /// What may change while recording did.
@@ -391,7 +391,7 @@ impl Metrics {
         self.health.get().map(Arc::as_ref)
     }
 
-    /// The configuration was read anew.
+    /// The configuration was read again.
     pub(super) fn reloaded(&self, result: Reloaded) {
         let counters = Reloaded::ALL.iter().zip(&self.reloads);
         counters.filter(|(r, _)| **r == result).for_each(|(_, counter)| counter.add(1));
@@ -445,12 +445,12 @@ impl Metrics {
         let seconds = |ns: &u64| (ns / 1_000_000) as f64 / 1e3;
         out.series(
             "tapedeck_collector_stream_last_frame_seconds",
-            "Receive time of a stream's last frame, Unix time; a stream that stands still has stopped.",
+            "Receive time of a stream's last frame, Unix time; a stream whose time stays the same has stopped.",
             last.iter().map(|((id, s), ns)| ([("venue", id.as_str()), ("stream", s.as_str())], seconds(ns))),
         );
         out.series(
             "tapedeck_collector_config_reloads_total",
-            "Times the configuration was read anew (SIGHUP), by what became of it; refused means that the file cannot be used.",
+            "Times the configuration was read again (SIGHUP), by what became of it; refused means that the file cannot be used.",
             Reloaded::ALL.iter().zip(&self.reloads).map(|(result, n)| ([("result", result.as_str())], n.get())),
         );
         self.conditions().expose(out);

@@ -1,7 +1,7 @@
-//! The configuration read anew while recording: the lists of symbols and channels are taken over, everything else is
+//! The configuration read again while recording: the lists of symbols and channels are taken over, everything else is
 //! named and waits for the next start. A file that cannot be used changes nothing.
 //!
-//! Decides and tells; the listing of each venue does the rest, see [`super::listing`].
+//! Decides and reports; the listing of each venue does the rest, see [`super::listing`].
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::feed::{Choice, Feed};
+use super::feed::{Choice, VenueFeed};
 use super::metrics::{Metrics, Reloaded};
 use ::settings::{ConfigErrors, Problem};
 use capture::{Capture, Warning};
@@ -20,7 +20,7 @@ use ops::telemetry::STATS;
 /// Keys of a venue that may change while it is recorded.
 const LIVE: [&str; 2] = ["symbols", "channels"];
 
-/// A configuration that was read anew.
+/// A configuration that was read again.
 pub struct Newer {
     /// What is to be recorded.
     pub capture: Capture,
@@ -28,7 +28,7 @@ pub struct Newer {
     pub changed: Vec<String>,
 }
 
-/// How a configuration is read anew, and when.
+/// How a configuration is read again, and when.
 pub struct Reload {
     asked: mpsc::Receiver<()>,
     read: Arc<dyn Fn() -> Result<Newer, ConfigErrors> + Send + Sync>,
@@ -44,7 +44,7 @@ impl Reload {
     }
 
     /// Takes over what comes until `shutdown`.
-    pub(super) fn follow(self, feeds: &[Arc<Feed>], metrics: &Arc<Metrics>, shutdown: &Shutdown) {
+    pub(super) fn follow(self, feeds: &[Arc<VenueFeed>], metrics: &Arc<Metrics>, shutdown: &Shutdown) {
         let (feeds, of) = (feeds.to_vec(), Arc::clone(metrics));
         self.hand_on(metrics.supervisor(), shutdown, move |next| {
             let (result, later) = match next {
@@ -63,7 +63,7 @@ impl Reload {
 
     /// For a service that takes nothing over: says what a restart would change, until `shutdown`. Keys for which
     /// `means_nothing` are not named.
-    pub fn only_tell(
+    pub fn report_only(
         self,
         supervisor: &Supervisor,
         shutdown: &Shutdown,
@@ -73,9 +73,9 @@ impl Reload {
             Ok(newer) => {
                 let mut later = newer.changed.clone();
                 later.retain(|key| !means_nothing(key));
-                tell_later(&later);
+                report_later(&later);
                 if later.is_empty() {
-                    info!(target: STATS, "the configuration was read anew; nothing in it would change this service");
+                    info!(target: STATS, "the configuration was read again; nothing in it would change this service");
                 }
             }
             Err(ConfigErrors(problems)) => refuse(problems, "this service goes on as it was started"),
@@ -98,10 +98,10 @@ impl Reload {
 }
 
 /// Gives every venue its new choice; says what waits for the next start.
-fn take_over(newer: &Newer, feeds: &[Arc<Feed>]) -> (Reloaded, Vec<String>) {
+fn take_over(newer: &Newer, feeds: &[Arc<VenueFeed>]) -> (Reloaded, Vec<String>) {
     let mut later = newer.changed.clone();
     later.retain(|key| !is_live(key));
-    tell_later(&later);
+    report_later(&later);
     for Warning { key, what, fix } in newer.capture.warnings() {
         warn!(key, fix, "{what}");
     }
@@ -123,7 +123,7 @@ fn take_over(newer: &Newer, feeds: &[Arc<Feed>]) -> (Reloaded, Vec<String>) {
         }
     }
     if result == Reloaded::Unchanged {
-        info!(target: STATS, "the configuration was read anew; no list of symbols or channels changed");
+        info!(target: STATS, "the configuration was read again; no list of symbols or channels changed");
     }
     (result, later)
 }
@@ -133,7 +133,7 @@ fn is_live(key: &str) -> bool {
     key.is_some_and(|(_, key)| LIVE.contains(&key))
 }
 
-fn tell_later(keys: &[String]) {
+fn report_later(keys: &[String]) {
     if !keys.is_empty() {
         warn!(keys = keys.join(" "), "these keys of the configuration changed; that takes effect at the next start");
     }

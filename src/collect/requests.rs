@@ -1,4 +1,4 @@
-//! What other processes ask of the collector: a snapshot, because the compactor found a hole in the depth updates of
+//! What other processes ask of the collector: a snapshot, because the compactor found a gap in the depth updates of
 //! a symbol and wants a fresh book behind it; and an event in the log, because only the collector writes it.
 //!
 //! A request is an empty file `requests/snapshot-<symbol, percent-encoded>` in the log's directory. It is removed
@@ -15,7 +15,7 @@ use serde_json::Value;
 use tracing::{debug, warn};
 use wal_format::regular;
 
-use super::feed::Feed;
+use super::feed::VenueFeed;
 use capture::Capture;
 use model::Channel;
 use ops::chore;
@@ -38,7 +38,7 @@ const TAKEN_MAX: usize = 1_000;
 static STUCK: RateLimited = RateLimited::new(Duration::from_secs(60));
 
 /// Takes requests until the venue is to stop.
-pub(super) async fn run(feed: &Feed) {
+pub(super) async fn run(feed: &VenueFeed) {
     while !feed.pause(Duration::from_secs(1)).await {
         let dir = feed.requests.clone();
         let (symbols, events) = tokio::select! {
@@ -69,7 +69,7 @@ pub fn leave_pressure(cfg: &Capture, change: &Change) {
         let written =
             std::fs::create_dir_all(&dir).and_then(|()| wal_format::durable::write_file(&path, bytes.as_bytes()));
         if let Err(err) = written {
-            warn!(path = %path.display(), error = %err, "the log will not tell of the pressure on memory");
+            warn!(path = %path.display(), error = %err, "the pressure on memory will not be recorded in the log");
         }
     }
 }

@@ -4,7 +4,7 @@ use net::rest::RestError;
 use serde_json::json;
 use venue::RestRequest;
 
-use super::feed::Feed;
+use super::feed::VenueFeed;
 use super::log::LogStopped;
 
 /// Why a request gave nothing.
@@ -42,7 +42,7 @@ impl GetError {
     }
 }
 
-impl Feed {
+impl VenueFeed {
     /// Sends `request`, appends the answer to the log and returns its body. A failure becomes an event.
     ///
     /// # Errors
@@ -54,13 +54,13 @@ impl Feed {
         self.get_over(0, request).await
     }
 
-    /// [`Feed::get`] the way line `line` (0 or 1) goes.
+    /// [`VenueFeed::get`] the way line `line` (0 or 1) goes.
     ///
     /// # Errors
-    /// As [`Feed::get`].
+    /// As [`VenueFeed::get`].
     ///
     /// # Cancel safety
-    /// As [`Feed::get`].
+    /// As [`VenueFeed::get`].
     pub(super) async fn get_over(&self, line: u32, request: &RestRequest) -> Result<Vec<u8>, GetError> {
         let conn = self.next_conn();
         match self.fetch(line, request, conn).await {
@@ -70,7 +70,7 @@ impl Feed {
             }
             Err(err) => {
                 self.metrics.rest_errors.add(1);
-                self.tell_ban(line);
+                self.report_ban(line);
                 let status = match &err {
                     GetError::Rest(RestError::Refused { status, .. }) => Some(*status),
                     _ => None,

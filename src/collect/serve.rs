@@ -1,7 +1,7 @@
 //! What the collector serves over HTTP: `/health`, `/metrics`, `/v1/status`; and where others find it.
 //!
 //! Recording comes first: a port that is in use is a warning and another port, never a refusal to start. The
-//! address that was taken stands in one small file per venue beside the logs; a file that a killed collector left
+//! address that was taken is in one small file per venue beside the logs; a file that a killed collector left
 //! behind is overwritten by the next one and believed by nobody who gets no answer.
 
 use std::net::SocketAddr;

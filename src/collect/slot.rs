@@ -13,7 +13,7 @@
 //! ```
 //! Replacing: the next connection is opened and subscribed while the present one goes on receiving; only when
 //! every subscription is answered and the next one delivers what the present one does, is the present one closed and
-//! drained. Frames of that overlap are in the log twice, on two connections; whoever reads tells them apart by their ids.
+//! drained. Frames of that overlap are in the log twice, on two connections; readers tell them apart by their ids.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,11 +27,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::feed::Feed;
+use super::feed::VenueFeed;
 use super::handshake::{self, HandshakeError};
 use super::metrics::Place;
 use super::session::{
-    Cause, Fit, GapStart, Interruption, Session, Start, Step, UNANSWERED, end_gaps, is_quiet, unsubscribed,
+    Cause, Fit, GapStart, Interruption, Start, Step, UNANSWERED, VenueSession, end_gaps, is_quiet, unsubscribed,
 };
 use super::stream_table::StreamTable;
 use super::watchdog::Streams;
@@ -54,9 +54,9 @@ static LOST: RateLimited = RateLimited::new(Duration::from_secs(10));
 /// How opening a session beside another one ended. Boxed: a session is large, and this happens once a day.
 enum Opening {
     /// Both receive.
-    Beside(Box<Session>),
+    Beside(Box<VenueSession>),
     /// The old one ended meanwhile, for this reason, and is closed.
-    Instead(Box<Session>, Cause),
+    Instead(Box<VenueSession>, Cause),
     /// The venue stops, the log does, or the old one ended and no other can be had.
     Over(Cause),
 }
@@ -75,7 +75,7 @@ enum Trial {
 
 /// One line of a planned connection.
 pub(super) struct Slot {
-    feed: Arc<Feed>,
+    feed: Arc<VenueFeed>,
     place: Place,
     stream_table: Arc<StreamTable>,
     backoff: Backoff,
@@ -93,7 +93,12 @@ pub(super) struct Slot {
 
 impl Slot {
     /// The line `place` of `stream_table`; `gap` is an interruption that its first session ends.
-    pub(super) fn new(feed: Arc<Feed>, place: Place, stream_table: Arc<StreamTable>, gap: Option<GapStart>) -> Self {
+    pub(super) fn new(
+        feed: Arc<VenueFeed>,
+        place: Place,
+        stream_table: Arc<StreamTable>,
+        gap: Option<GapStart>,
+    ) -> Self {
         if let Some((plan, _)) = stream_table.plan() {
             let named = plan.streams.iter().zip(&plan.wants).map(|(name, wants)| (name.as_str(), is_quiet(wants)));
             let streams = Arc::new(Streams::new(named, |s| feed.venue.streams.stream_key(s)));
@@ -155,7 +160,7 @@ impl Slot {
     }
 
     /// Runs `session` and its replacements; returns why the last one ended.
-    async fn run(&mut self, session: &mut Session) -> Cause {
+    async fn run(&mut self, session: &mut VenueSession) -> Cause {
         loop {
             match session.run().await {
                 Step::Live => self.subscribed(session),
@@ -170,7 +175,7 @@ impl Slot {
         }
     }
 
-    fn subscribed(&self, session: &Session) {
+    fn subscribed(&self, session: &VenueSession) {
         match session.refused() {
             0 => info!(venue = %self.feed.id, conn = session.conn(), "all streams subscribed"),
             refused => {
@@ -181,7 +186,7 @@ impl Slot {
 
     /// Opens the next session beside `session` and swaps them. `Some` = `session` (the old one, or the next one
     /// that took over after the old one ended) is over.
-    async fn replace(&mut self, session: &mut Session, reason: &'static str) -> Option<Cause> {
+    async fn replace(&mut self, session: &mut VenueSession, reason: &'static str) -> Option<Cause> {
         if self.stream_table.plan().is_none() {
             info!(venue = %self.feed.id, conn = session.conn(), "all symbols of this connection left; closing it");
             return Some(Cause::Rotate);
@@ -250,7 +255,7 @@ impl Slot {
     }
 
     /// Opens the next session while `session` goes on receiving.
-    async fn open_beside(&mut self, session: &mut Session, backoff: &mut Backoff) -> Opening {
+    async fn open_beside(&mut self, session: &mut VenueSession, backoff: &mut Backoff) -> Opening {
         let (feed, stream_table, place) = (Arc::clone(&self.feed), Arc::clone(&self.stream_table), self.place);
         let beside = AtomicBool::new(true);
         let mut opening = pin!(self.open(backoff, &beside));
@@ -285,7 +290,7 @@ impl Slot {
     }
 
     /// Lets `next` run beside `session` until it may take its place, or one of them ends.
-    async fn prove(&self, session: &mut Session, next: &mut Session) -> Trial {
+    async fn prove(&self, session: &mut VenueSession, next: &mut VenueSession) -> Trial {
         loop {
             match next.may_replace(session, Instant::now()) {
                 Fit::Yes => return Trial::Fit,
@@ -323,24 +328,24 @@ impl Slot {
     }
 
     /// Closes a replaced session in the background: its successor must not wait for a closing handshake.
-    fn close(&mut self, mut old: Session, cause: Cause) {
+    fn close(&mut self, mut old: VenueSession, cause: Cause) {
         while self.closing.try_join_next().is_some() {}
         let feed = Arc::clone(&self.feed);
         self.closing.spawn(async move {
             let closing = feed.metrics.supervisor().once(Task::Closing, feed.id.as_str(), old.finish(cause)).await;
-            // Told; the connection's end is in the log all the same.
+            // Reported; the connection's end is in the log all the same.
             drop(closing);
         });
     }
 
     /// Writes down the end of a session and what it interrupts. `Some` = the venue punished what we did: at least
     /// this long nothing may be tried.
-    async fn end(&mut self, mut session: Session, cause: Cause) -> Option<Duration> {
+    async fn end(&mut self, mut session: VenueSession, cause: Cause) -> Option<Duration> {
         self.backoff.good(session.good_for());
         let punished = session.punished().then(|| self.punished.once_more(Instant::now())).flatten();
         match cause {
             Cause::Shutdown | Cause::Log => self.gap = session.gap.take(),
-            // The last one: nobody asks for its streams any more.
+            // The last one: nobody wants its streams any more.
             Cause::Rotate => {}
             Cause::Server | Cause::Lost | Cause::Stale => {
                 self.gap = Some(session.gap_from(cause));
@@ -359,12 +364,12 @@ impl Slot {
         punished
     }
 
-    fn count_lost(&self, session: &Session, cause: Cause) {
+    fn count_lost(&self, session: &VenueSession, cause: Cause) {
         self.feed.metrics.disconnects.add(1);
         self.lost(session, cause, Duration::ZERO);
     }
 
-    fn lost(&self, session: &Session, cause: Cause, wait: Duration) {
+    fn lost(&self, session: &VenueSession, cause: Cause, wait: Duration) {
         if let Some(suppressed) = LOST.allow() {
             warn!(venue = %self.feed.id, conn = session.conn(), live = session.is_live(), cause = cause.as_str(),
                 wait_ms = wait.as_millis(), error = session.why(), suppressed, "connection lost, connecting again");
@@ -373,7 +378,7 @@ impl Slot {
 
     /// Opens a session, as often as it takes. `None` when the venue is to stop, or nothing is left to subscribe.
     /// `beside`: another session of this line delivers meanwhile.
-    async fn open(&mut self, backoff: &mut Backoff, beside: &AtomicBool) -> Option<Session> {
+    async fn open(&mut self, backoff: &mut Backoff, beside: &AtomicBool) -> Option<VenueSession> {
         let feed = Arc::clone(&self.feed);
         let (place, stream_table) = (self.place, Arc::clone(&self.stream_table));
         for attempt in 1_u32.. {
@@ -407,7 +412,7 @@ impl Slot {
                     let first = std::mem::take(&mut self.first);
                     let beside = beside.load(Ordering::Relaxed);
                     let start = Start { place, stream_table, plan, version, attempt, first, beside };
-                    return Session::start(&feed, start, ready).ok();
+                    return VenueSession::start(&feed, start, ready).ok();
                 }
                 Err(err) => {
                     self.server += 1;
@@ -439,14 +444,14 @@ impl Slot {
 }
 
 impl Drop for Slot {
-    /// A task that panicked, or was cut, between two connections leaves no interruption unsaid.
+    /// A task that panicked, or was aborted, between two connections leaves no interruption unrecorded.
     fn drop(&mut self) {
         self.end_gaps();
     }
 }
 
 /// Runs `session` while `work` goes on; why it ended, when it did before.
-async fn meanwhile<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T, Cause> {
+async fn meanwhile<T>(session: &mut VenueSession, work: impl Future<Output = T>) -> Result<T, Cause> {
     let mut work = pin!(work);
     loop {
         tokio::select! {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// A book that cannot be had for this long is told.
+/// A book that cannot be fetched for this long is reported.
 const MISSING: Duration = Duration::from_secs(60);
 
 /// The symbols whose snapshot is wanted.
@@ -68,7 +68,7 @@ impl Snapshots {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for snapshots of `symbols`; those already waiting stay where they are.
+    /// Requests snapshots of `symbols`; those already waiting stay where they are.
     pub(super) fn want<'a>(&self, symbols: impl Iterator<Item = &'a str>) {
         {
             let (mut wanted, now) = (self.lock(), Instant::now());
@@ -77,7 +77,7 @@ impl Snapshots {
         self.wake.notify_one();
     }
 
-    /// The venue did not give this one: the others go first, and it is asked for when it is `due`.
+    /// The venue did not give this one: the others go first, and it is requested when it is `due`.
     pub(super) fn again(&self, waiting: Waiting, due: Instant) {
         self.lock().push(Waiting { due, ..waiting });
     }
@@ -113,7 +113,7 @@ impl Snapshots {
         }
     }
 
-    /// A sentence about the books that could not be had for a while at `now`, if there are any.
+    /// A sentence about the books that could not be fetched for a while at `now`, if there are any.
     pub(super) fn missing(&self, now: Instant) -> Option<String> {
         let wanted = self.lock();
         let is_missing = |w: &&Waiting| !w.why.is_empty() && now.saturating_duration_since(w.since) >= MISSING;
@@ -123,7 +123,7 @@ impl Snapshots {
             0 => String::new(),
             n => format!(", and those of {n} more"),
         };
-        Some(format!("the order book of {symbol} cannot be had and is asked for again ({why}){others}"))
+        Some(format!("the order book of {symbol} cannot be fetched and is requested again ({why}){others}"))
     }
 }
 
@@ -153,15 +153,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_book_that_cannot_be_had_for_a_minute_is_told_until_it_is_or_nobody_wants_it() {
+    async fn a_book_that_cannot_be_had_for_a_minute_is_reported_until_it_is_or_nobody_wants_it() {
         let s = Snapshots::default();
         s.want(["A", "B", "C"].into_iter());
         assert_eq!(s.missing(later()), None, "they only wait for their turn");
         let a = Waiting { why: "HTTP status 500".to_owned(), ..s.next().await };
         s.again(a, later());
         assert_eq!(s.missing(Instant::now()), None, "not for long yet");
-        let told = s.missing(later()).expect("it is missing");
-        assert!(told.contains("order book of A") && told.contains("HTTP status 500"), "{told}");
+        let missing = s.missing(later()).expect("it is missing");
+        assert!(missing.contains("order book of A") && missing.contains("HTTP status 500"), "{missing}");
         s.forbid("A");
         assert_eq!(s.missing(later()), None);
     }

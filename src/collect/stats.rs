@@ -17,7 +17,7 @@ const DAY_NS: u64 = 86_400_000_000_000;
 
 /// Everything at the last line.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct StatsReporter {
     counts: Counts,
     appends: Counted,
     syncs: u64,
@@ -40,10 +40,10 @@ struct Minute {
     disconnects: u64,
 }
 
-impl Told {
-    pub(super) fn new(m: &VenueMetrics, wall_ns: u64) -> Told {
+impl StatsReporter {
+    pub(super) fn new(m: &VenueMetrics, wall_ns: u64) -> StatsReporter {
         let counts = m.counts();
-        let mut told = Told {
+        let mut reporter = StatsReporter {
             day: (wall_ns / DAY_NS, counts.clone()),
             counts,
             appends: m.appends.counted(),
@@ -52,8 +52,8 @@ impl Told {
             stalls: 0,
             spilled: 0,
         };
-        told.minute(m);
-        told
+        reporter.minute(m);
+        reporter
     }
 
     fn minute(&mut self, m: &VenueMetrics) -> Minute {
@@ -75,7 +75,7 @@ impl Told {
     }
 
     /// A minute is over.
-    pub(super) fn tell(&mut self, venue: VenueId, m: &VenueMetrics, wall_ns: u64) {
+    pub(super) fn report(&mut self, venue: VenueId, m: &VenueMetrics, wall_ns: u64) {
         let t = self.minute(m);
         let live = m.connections_in(ConnState::Live);
         info!(target: STATS, %venue, frames = t.frames, bytes = t.bytes, frames_per_s = t.frames / EVERY_S,
@@ -108,7 +108,7 @@ mod tests {
     fn a_line_holds_what_came_since_the_line_before() {
         let m = VenueMetrics::default();
         m.frames.add(7);
-        let mut told = Told::new(&m, 0);
+        let mut reporter = StatsReporter::new(&m, 0);
         m.frames.add(5);
         m.bytes.add(50);
         m.disconnects.add(1);
@@ -122,20 +122,20 @@ mod tests {
             stalls: 0,
             disconnects: 1,
         };
-        assert_eq!(told.minute(&m), want);
+        assert_eq!(reporter.minute(&m), want);
         let nothing = Minute { frames: 0, bytes: 0, append_p99_us: None, disconnects: 0, ..want };
-        assert_eq!(told.minute(&m), nothing);
+        assert_eq!(reporter.minute(&m), nothing);
     }
 
     #[test]
-    fn a_day_is_told_once_when_it_is_over() {
+    fn a_day_is_reported_once_when_it_is_over() {
         let m = VenueMetrics::default();
-        let mut told = Told::new(&m, DAY_NS - 1);
+        let mut reporter = StatsReporter::new(&m, DAY_NS - 1);
         m.frames.add(3);
-        told.tell(VenueId::GateSpot, &m, DAY_NS - 1);
-        assert_eq!((told.day.0, told.day.1.frames), (0, 0));
-        told.tell(VenueId::GateSpot, &m, DAY_NS);
-        assert_eq!((told.day.0, told.day.1.frames), (1, 3));
+        reporter.report(VenueId::GateSpot, &m, DAY_NS - 1);
+        assert_eq!((reporter.day.0, reporter.day.1.frames), (0, 0));
+        reporter.report(VenueId::GateSpot, &m, DAY_NS);
+        assert_eq!((reporter.day.0, reporter.day.1.frames), (1, 3));
         assert_eq!(date(20_778), "2026-11-21");
     }
 }

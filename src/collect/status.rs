@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use tokio::time::Instant;
 
-use super::metrics::{Asks, Connection, Metrics, Place, VenueMetrics};
+use super::metrics::{Connection, Metrics, Place, RequestCounts, VenueMetrics};
 use super::watchdog::StreamStat;
 use model::VenueId;
 use ops::clock;
@@ -61,12 +61,12 @@ impl Flow {
     const NAMED: usize = 5;
 
     fn problems(&self) -> Vec<String> {
-        let told = |(name, ns): &(String, u64)| format!("{name} for {} s", ns / 1_000_000_000);
+        let silence = |(name, ns): &(String, u64)| format!("{name} for {} s", ns / 1_000_000_000);
         let refused = self.refused.iter().map(|(name, why)| format!("{name} ({why})"));
         let all = [
-            self.sentence("owe frames and are silent", self.silent.iter().map(told)),
-            self.sentence("flow on one line and are silent on the other", self.one_line.iter().map(told)),
-            self.sentence("are refused by the venue and asked for again", refused),
+            self.sentence("owe frames and are silent", self.silent.iter().map(silence)),
+            self.sentence("flow on one line and are silent on the other", self.one_line.iter().map(silence)),
+            self.sentence("are refused by the venue and requested again", refused),
         ];
         all.into_iter().flatten().collect()
     }
@@ -119,7 +119,7 @@ impl VenueMetrics {
         }
         let overdue = streams.iter().filter_map(|(name, all)| Some((all.flows, ((*name).to_owned(), all.overdue_ns?))));
         let (one_line, silent): (Vec<_>, Vec<_>) = overdue.partition(|(flows, _)| *flows);
-        let named = |of: Vec<(bool, (String, u64))>| of.into_iter().map(|(_, told)| told).collect();
+        let named = |of: Vec<(bool, (String, u64))>| of.into_iter().map(|(_, silence)| silence).collect();
         let refused = streams.iter().filter(|(_, all)| !all.accepted);
         let refused = refused.filter_map(|(name, all)| Some(((*name).to_owned(), all.refused?.clone()))).collect();
         Flow { streams: streams.len(), silent: named(silent), one_line: named(one_line), refused }
@@ -152,10 +152,10 @@ impl Connection {
         let because = || self.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
         match self.state {
             // New streams of a connection that delivers, most often.
-            ConnState::Live if self.asks.asked_again == 0 => None,
-            ConnState::Live | ConnState::Subscribing => Some(match self.asks {
-                Asks { waiting: 0, unanswered: 0, .. } => "is open; nothing is asked for yet".to_owned(),
-                Asks { waiting, unanswered, asked_again } => {
+            ConnState::Live if self.request_counts.asked_again == 0 => None,
+            ConnState::Live | ConnState::Subscribing => Some(match self.request_counts {
+                RequestCounts { waiting: 0, unanswered: 0, .. } => "is open; nothing is requested yet".to_owned(),
+                RequestCounts { waiting, unanswered, asked_again } => {
                     let again = match asked_again {
                         0 => String::new(),
                         n => format!("; the venue did not answer {n} of them, they are asked again"),

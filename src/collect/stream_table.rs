@@ -79,7 +79,7 @@ struct Line {
     ended: u64,
     /// Since when it has delivered without a break, ns since epoch.
     live_since_ns: Option<u64>,
-    /// Streams that it has delivered only since then, ns since epoch; `u64::MAX` = it asks for them still.
+    /// Streams that it has delivered only since then, ns since epoch; `u64::MAX` = it still requests them.
     late: BTreeMap<String, u64>,
     peer: Option<IpAddr>,
 }
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_listing_is_told_once_and_takes_only_the_room_there_is() {
+    fn a_new_listing_is_reported_once_and_takes_only_the_room_there_is() {
         let r = stream_table(&["A", "B"], 1);
         let (plan, version) = r.plan().unwrap();
         assert_eq!(plan.streams, ["A@trade", "B@trade"]);
@@ -464,13 +464,13 @@ mod tests {
         assert_eq!(names(&r.add(vec![pair("D")], 3)), ["D@trade"]);
         assert_eq!(r.ended(1, version), pair("B").1);
         assert!(r.add(vec![pair("D")], 3).is_empty());
-        // Wanted again before its end was even asked for: it simply stays.
+        // Wanted again before its end was even requested: it simply stays.
         r.leave(&BTreeSet::new(), &wants(&["C"]));
         assert!(r.take_back(vec![pair("C")]).is_empty());
         let news = r.since(version);
         assert_eq!((names(&news.added), news.dropped.len()), (vec!["C@trade", "D@trade"], 0));
         assert!(r.ended(0, u64::MAX).is_empty() && r.ended(1, u64::MAX).is_empty());
-        // A line whose connection opened anew never subscribed it.
+        // A line whose connection opened again never subscribed it.
         let r2 = stream_table(&["A", "B"], 1);
         r2.leave(&BTreeSet::new(), &wants(&["B"]));
         assert_eq!(r2.settled(0, r2.plan().unwrap().1, 1), pair("B").1);
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_without_streams_is_closed_and_takes_nothing_any_more() {
+    fn a_stream_table_without_streams_is_closed_and_takes_nothing_any_more() {
         let r = stream_table(&["A"], 1);
         r.leave(&wants(&["A"]), &BTreeSet::new());
         assert_eq!(r.plan(), None);
@@ -553,7 +553,7 @@ mod tests {
         assert_eq!(covered(150), (true, false));
         r.answered(0, &pending(&[]), 200);
         assert_eq!((covered(150), covered(200)), ((true, false), (true, true)));
-        // A new listing that is asked for on a connection that delivers.
+        // A new listing that is requested on a connection that delivers.
         r.answered(0, &pending(&["B@trade"]), 300);
         assert_eq!(covered(400), (true, false));
         r.broken(0);

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{Instrument, error, error_span, info, warn};
 
-use super::feed::Feed;
+use super::feed::VenueFeed;
 use super::metrics::Place;
 use super::session::{Cause, GapStart, write_gap};
 use super::slot::Slot;
@@ -44,7 +44,7 @@ impl Change {
 }
 
 struct ConnectionSupervisor<'a> {
-    feed: &'a Arc<Feed>,
+    feed: &'a Arc<VenueFeed>,
     slots: JoinSet<()>,
     stream_tables: Vec<Numbered>,
     trials: Trials,
@@ -57,7 +57,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Keeps the connections of `plans`, and what `changes` make of them, until the venue stops. `gap` is an
 /// interruption that their first connections end.
 pub(super) async fn keep(
-    feed: &Arc<Feed>,
+    feed: &Arc<VenueFeed>,
     plans: Vec<ConnectionPlan>,
     gap: Option<GapStart>,
     mut changes: mpsc::Receiver<Change>,
@@ -72,7 +72,7 @@ pub(super) async fn keep(
             biased;
             Some(done) = supervisor.slots.join_next() => {
                 if let Err(err) = done {
-                    error!(venue = %feed.id, error = %err, "the task that begins a connection anew panicked; so does the venue");
+                    error!(venue = %feed.id, error = %err, "the task that opens a connection again panicked; so does the venue");
                     feed.stop.trigger();
                 }
             }
@@ -84,7 +84,7 @@ pub(super) async fn keep(
 }
 
 /// One line of a planned connection, over panics of its task: what was open is lost then, which is a gap like others.
-async fn keep_line(feed: Arc<Feed>, place: Place, stream_table: Arc<StreamTable>, mut gap: Option<GapStart>) {
+async fn keep_line(feed: Arc<VenueFeed>, place: Place, stream_table: Arc<StreamTable>, mut gap: Option<GapStart>) {
     let (supervisor, of) = (feed.metrics.supervisor(), feed.id.as_str());
     let mut backoff = Backoff::default();
     loop {
@@ -210,15 +210,15 @@ impl ConnectionSupervisor<'_> {
         info!(venue = %self.feed.id, joined, opened, "new streams are being subscribed");
     }
 
-    /// Books of what is new where no connection asks for them, and none of what is wanted no more.
+    /// Order books of what is new where no connection requests them, and none of what is wanted no more.
     fn snapshots(&self, change: &Change) {
         let snapshots = &self.feed.snapshots;
         let of = |w: &&Want| w.channel == Channel::DepthSnapshot;
         change.dropped.iter().filter(of).for_each(|w| snapshots.forbid(&w.symbol));
         let deltas = change.added.iter().filter(|w| w.channel == Channel::Depth);
-        let asked_for: BTreeSet<&str> = deltas.map(|w| w.symbol.as_str()).collect();
+        let requested: BTreeSet<&str> = deltas.map(|w| w.symbol.as_str()).collect();
         let books = || change.added.iter().filter(of).map(|w| w.symbol.as_str());
         books().for_each(|symbol| snapshots.allow(symbol));
-        snapshots.want(books().filter(|symbol| !asked_for.contains(symbol)));
+        snapshots.want(books().filter(|symbol| !requested.contains(symbol)));
     }
 }

@@ -117,12 +117,12 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// No frames yet. Each name with whether silence is normal; `key` tells what the frames of a stream carry.
+    /// No frames yet. Each name with whether silence is normal; `key` says what the frames of a stream carry.
     pub fn new<'a>(names: impl IntoIterator<Item = (&'a str, bool)>, key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) -> Self {
         Self { stats: Vec::new(), index: HashMap::default() }.with(names, key)
     }
 
-    /// These streams and some more behind them; names that are known already stay where they are, and begin anew where
+    /// These streams and some more behind them; names that are known already stay where they are, and start again where
     /// they had been given up.
     pub fn with<'a>(
         &self,
@@ -246,7 +246,7 @@ struct Watched {
     quiet: bool,
 }
 
-/// Watches one connection. Pure: every method is told the time.
+/// Watches one connection. Pure: every method gets the time.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     silence: Duration,
@@ -257,7 +257,7 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Watches from `now`; `quiet` tells for each stream whether silence is normal.
+    /// Watches from `now`; `quiet` says for each stream whether silence is normal.
     pub fn new(now: Instant, silence: Duration, stream_silence: Duration, quiet: impl Iterator<Item = bool>) -> Self {
         let watched = quiet.map(|quiet| Watched { frames: 0, since: now, reported: false, quiet }).collect();
         Self { silence, stream_silence, last_activity: now, watched, subscribed: false }

@@ -13,14 +13,14 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::debug;
 use wal_format::Kind;
 
-use super::{Cause, Ending, Session};
+use super::{Cause, Ending, VenueSession};
 use model::record::{self, ConnClose};
 use ops::clock::Stamp;
 
 /// How long a closing handshake may take; what arrives meanwhile is appended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-impl Session {
+impl VenueSession {
     /// Ends the connection: closes the socket where it is still open, appends what arrives until the other side
     /// has closed too, and writes the ConnClose record. A second call does nothing.
     pub(crate) async fn finish(&mut self, cause: Cause) {
@@ -77,14 +77,14 @@ impl Session {
             }
         }
         if let Some(seq) = self.received.last_seq.take() {
-            // A disk that fails is told by the log.
+            // A failing disk is reported by the log.
             let _ = self.feed.log.wait_durable(seq);
         }
     }
 }
 
-impl Drop for Session {
-    /// A task that panicked, or was cut, leaves no connection without its end in the log.
+impl Drop for VenueSession {
+    /// A task that panicked, or was aborted, leaves no connection without its end in the log.
     fn drop(&mut self) {
         match self.ending {
             Ending::Written => {}

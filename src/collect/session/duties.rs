@@ -12,16 +12,16 @@ use tokio_tungstenite::tungstenite::Message;
 use tracing::{info, warn};
 use wal_format::Kind;
 
-use super::super::feed::Feed;
+use super::super::feed::VenueFeed;
 use super::super::log::LogStopped;
-use super::super::metrics::Asks;
+use super::super::metrics::RequestCounts;
 use super::super::stream_table::{News, Served};
 use super::super::watchdog::Streams;
 use super::requests::RequestContext;
 use super::silence::{Overdue, Remedy};
 use super::{
-    ANSWER_WITHIN, CHECK_EVERY, Cause, Ending, LATE_NS, Live, Phase, Rotation, SILENT_STREAMS, Session, Step,
-    UNANSWERED, book_of, end_gaps, is_quiet, seconds, unsubscribed,
+    ANSWER_WITHIN, CHECK_EVERY, Cause, Ending, LATE_NS, Live, Phase, Rotation, SILENT_STREAMS, Step, UNANSWERED,
+    VenueSession, book_of, end_gaps, is_quiet, seconds, unsubscribed,
 };
 use model::Channel;
 use model::record::{self, Gap, Subscribe};
@@ -34,11 +34,11 @@ static SILENT: RateLimited = RateLimited::new(Duration::from_secs(60));
 static LATE: RateLimited = RateLimited::new(Duration::from_secs(30));
 
 /// What requests of a session are written with.
-pub(super) fn context(feed: &Feed, now: Instant, stamp: Stamp) -> RequestContext<'_> {
+pub(super) fn context(feed: &VenueFeed, now: Instant, stamp: Stamp) -> RequestContext<'_> {
     RequestContext { venue: feed.venue, limits: &feed.config.limits, now, now_ns: stamp.0 }
 }
 
-impl Session {
+impl VenueSession {
     /// When something is due next.
     pub(super) fn wake(&self) -> Instant {
         let soonest = |a: Instant, b: Option<Instant>| b.map_or(a, |b| a.min(b));
@@ -133,14 +133,17 @@ impl Session {
         let refused = self.refused();
         let hopeless = self.requests.ask_again(context(&feed, now, Stamp::now()), delivered);
         if self.refused() != refused {
-            self.tell_refused();
+            self.report_refused();
         }
         if self.requests.waiting() > 0 && self.send_at.is_none() {
             self.plan_send(now);
         }
         let (unanswered, asked_again) = (self.requests.unanswered(), self.requests.asked_again());
         if !self.beside {
-            self.feed.metrics.asks(self.place, Asks { waiting: self.requests.waiting(), unanswered, asked_again });
+            self.feed.metrics.request_counts(
+                self.place,
+                RequestCounts { waiting: self.requests.waiting(), unanswered, asked_again },
+            );
         }
         if asked_again > 0
             && let Some(suppressed) = LATE.allow()
@@ -154,13 +157,13 @@ impl Session {
     }
 
     /// Says which streams the venue refuses.
-    pub(super) fn tell_refused(&self) {
+    pub(super) fn report_refused(&self) {
         if !self.beside {
             self.feed.metrics.refused_streams(self.place, self.requests.refused_streams());
         }
     }
 
-    /// These are subscribed nowhere any more, on purpose: whoever reads the log looks for no holes in them.
+    /// These are subscribed nowhere any more, on purpose: whoever reads the log looks for no gaps in them.
     fn forgotten(&self, wants: Vec<Want>) {
         unsubscribed(&self.feed, self.conn, wants);
     }
@@ -226,7 +229,7 @@ impl Session {
         let feed = Arc::clone(&self.feed);
         self.requests.end(context(&feed, Instant::now(), Stamp::now()), &names);
         self.unsubscribing = Some(self.version);
-        self.tell_refused();
+        self.report_refused();
     }
 
     fn subscribe(&mut self, new: Vec<Served>, now: Instant) {
@@ -258,7 +261,7 @@ impl Session {
     /// Everything is answered, and it is this session that counts: what was before it is over.
     pub(super) fn settle(&mut self) {
         self.feed.metrics.state(self.place, ConnState::Live);
-        self.tell_refused();
+        self.report_refused();
         self.end_gaps(&BTreeSet::new());
         self.forgotten(self.stream_table.settled(self.place.line, self.started_with, Stamp::now().0));
         self.want_books(&BTreeSet::new());
@@ -282,7 +285,7 @@ impl Session {
         self.want_books(&pending);
     }
 
-    /// Asks for the books of the streams that are not `pending`.
+    /// Requests the order books of the streams that are not `pending`.
     fn want_books(&mut self, pending: &BTreeSet<String>) {
         let (later, now) =
             std::mem::take(&mut self.books).into_iter().partition(|(stream, _)| pending.contains(stream));
@@ -333,7 +336,7 @@ impl Session {
         }
     }
 
-    /// Writes down the silence of streams, asks for them again, and wants the connection replaced where that did not help;
+    /// Records the silence of streams, requests them again, and wants the connection replaced where that did not help;
     /// see [`super::silence`].
     fn mend_silence(&mut self, now: Instant) {
         if !self.is_live() || self.beside || self.ending != Ending::Open {
@@ -360,7 +363,7 @@ impl Session {
         let last_ns = |name: &str| streams.last_ns(name, |s| feed.venue.streams.stream_key(s));
         let Remedy { ask, replace } = self.silence.look(now, &overdue, busy().count(), last_ns);
         if !ask.is_empty() {
-            info!(venue = %feed.id, conn = self.conn, stream = ask.first(), count = ask.len(), "silent streams are asked for again");
+            info!(venue = %feed.id, conn = self.conn, stream = ask.first(), count = ask.len(), "silent streams are requested again");
             feed.log.note(self.conn, "stream_asked_again", json!({ "streams": ask }));
             self.requests.ask(context(&feed, now, Stamp(wall_ns)), &ask);
             if self.send_at.is_none() {
@@ -372,7 +375,7 @@ impl Session {
         }
     }
 
-    /// Writes a Gap record of silent streams of which no ids tell what is missing, as far as no other line delivers them.
+    /// Writes a Gap record of silent streams without ids that show what is missing, as far as no other line delivers them.
     pub(super) fn write_silence(&mut self, now_ns: u64, overdue: &[Overdue<'_>], ends: bool) {
         let (feed, streams) = (Arc::clone(&self.feed), Arc::clone(&self.streams));
         let key = |s: &str| feed.venue.streams.stream_key(s);
@@ -409,7 +412,7 @@ impl Session {
     /// When the next request may go: within this connection's and the exchange's pace.
     pub(super) fn plan_send(&mut self, now: Instant) {
         self.send_at = (self.requests.waiting() > 0 && self.phase.welcome_by().is_none()).then(|| {
-            // The exchange may grant a later time than asked for; that one counts for this connection too, or two
+            // The exchange may grant a later time than requested; that one counts for this connection too, or two
             // requests that both waited for the exchange would leave too close to each other.
             let granted = self.feed.budget(self.place.line).control.reserve(self.messages.earliest(now, 1), 1);
             self.messages.reserve(granted, 1)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use wal_format::Kind;
 
-use super::super::feed::Feed;
+use super::super::feed::VenueFeed;
 use super::super::log::LogStopped;
 use super::super::metrics::Place;
 use super::super::stream_table::StreamTable;
@@ -82,7 +82,7 @@ impl Interruption {
 /// Writes down, as [`write_gap`] does, what of `gap` ends now because all of `streams` are subscribed that are not
 /// `pending`.
 pub(crate) fn end_gaps(
-    feed: &Feed,
+    feed: &VenueFeed,
     stream_table: &StreamTable,
     place: Place,
     conn: u32,
@@ -97,7 +97,7 @@ pub(crate) fn end_gaps(
 /// Writes the Gap record of an interruption of the line at `place` that ends now. Streams that the other line delivered all
 /// the time are an event, and not missing.
 pub(crate) fn write_gap(
-    feed: &Feed,
+    feed: &VenueFeed,
     stream_table: &StreamTable,
     place: Place,
     conn: u32,
@@ -138,7 +138,7 @@ fn delivers(there: &StreamStat, here_ns: u64, now_ns: u64) -> bool {
 }
 
 /// Writes down that these are on no connection any more, because nobody wants them.
-pub(crate) fn unsubscribed(feed: &Feed, conn: u32, wants: Vec<Want>) {
+pub(crate) fn unsubscribed(feed: &VenueFeed, conn: u32, wants: Vec<Want>) {
     if wants.is_empty() {
         return;
     }
@@ -190,8 +190,8 @@ mod tests {
         let first = start(Cause::Lost, 10);
         let mut gap = Interruption::after(None, first, std::iter::empty());
         assert_eq!(gap.end(&all, &pending(&["b", "c"])), [(first, names(&["a"]))]);
-        assert!(gap.end(&all, &pending(&["b", "c"])).is_empty() && !gap.is_over(), "a is told once");
-        // The connection is lost again while two of them are asked for.
+        assert!(gap.end(&all, &pending(&["b", "c"])).is_empty() && !gap.is_over(), "a is recorded once");
+        // The connection is lost again while two of them are requested.
         let second = start(Cause::Server, 20);
         let unanswered = || [("b".to_owned(), 15), ("c".to_owned(), 15)].into_iter();
         let mut gap = Interruption::after(Some(&gap), second, unanswered());
@@ -201,7 +201,7 @@ mod tests {
         // Nothing was subscribed in between: one interruption.
         let gap = Interruption::after(Some(&first.into()), second, unanswered());
         assert_eq!(gap.clone().end(&all, &none), [(first, all.clone())]);
-        // What a connection never had is missing since it was asked for, not since the last frame of the others.
+        // What a connection never had is missing since it was requested, not since the last frame of the others.
         let mut gap = Interruption::after(None, second, unanswered());
         let asked = start(Cause::Server, 15);
         assert_eq!(gap.end(&all, &none), [(second, names(&["a"])), (asked, names(&["b", "c"]))]);

@@ -1,6 +1,6 @@
 //! The client's own heartbeat: when the next ping is due, and whether the last one was answered in time.
 //!
-//! Pure: every method is told the time. The time allowed for a pong runs from the ping that was sent. Measured
+//! Pure: every method gets the time. The time allowed for a pong runs from the ping that was sent. Measured
 //! from the last pong it would always be over: KuCoin pings every 18 s and allows 10 s.
 
 use std::time::Duration;

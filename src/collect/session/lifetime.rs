@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::feed::Feed;
+use super::super::feed::VenueFeed;
 use ops::backoff::random;
 use ops::clock::Stamp;
 
 /// How long a connection that opens at `stamp` is to live, and what ends it then.
-pub(super) fn lifetime(feed: &Feed, line: u32, first: bool, stamp: Stamp) -> (Duration, &'static str) {
+pub(super) fn lifetime(feed: &VenueFeed, line: u32, first: bool, stamp: Stamp) -> (Duration, &'static str) {
     // Up to 5 % earlier, so that connections opened together do not end together; the first connection of the
     // second line half as long, so that the lines of a plan do not either.
     let share = if line > 0 && first { 0.5 } else { 1.0 } * (1.0 - 0.05 * random());

@@ -5,8 +5,8 @@
 //!                                     \-> no stream: control reply, error, shutdown notice
 //! ```
 //! Everything of the frame path runs on this connection's task, in one synchronous step per message, in bursts
-//! of what is ready. Nothing is queued, copied or parsed beyond the stream's name. All state is in [`Session`],
-//! so [`Session::run`] may be dropped and called again at any time: that is how two sessions overlap while one
+//! of what is ready. Nothing is queued, copied or parsed beyond the stream's name. All state is in [`VenueSession`],
+//! so [`VenueSession::run`] may be dropped and called again at any time: that is how two sessions overlap while one
 //! replaces the other. Pings are answered inside tungstenite, on the next poll, whether or not we write.
 
 mod close;
@@ -37,7 +37,7 @@ pub(super) use self::phase::Cause;
 use self::phase::{Ending, Live, Phase, Rotation};
 use self::requests::{ANSWER_WITHIN, RequestContext, Requests};
 use self::silence::Silence;
-use super::feed::Feed;
+use super::feed::VenueFeed;
 use super::handshake::Ready;
 use super::log::LogStopped;
 use super::metrics::Place;
@@ -64,12 +64,12 @@ pub(super) const UNANSWERED: &str = "unanswered";
 /// The reason of a replacement because streams that are busy fell silent.
 const SILENT_STREAMS: &str = "silent";
 
-/// What [`Session::run`] returns for.
+/// What [`VenueSession::run`] returns for.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Every subscription was answered; told once.
+    /// Every subscription was answered; reported once.
     Live,
-    /// A replacement should be opened; told once, the session goes on.
+    /// A replacement should be opened; reported once, the session goes on.
     Rotate(&'static str),
     /// The venue is to stop.
     Stop,
@@ -78,8 +78,8 @@ pub(super) enum Step {
 }
 
 /// One open connection.
-pub(super) struct Session {
-    feed: Arc<Feed>,
+pub(super) struct VenueSession {
+    feed: Arc<VenueFeed>,
     place: Place,
     stream_table: Arc<StreamTable>,
     /// What of the stream table is subscribed or in `requests`.
@@ -157,9 +157,9 @@ pub(super) struct Start {
     pub(super) beside: bool,
 }
 
-impl Session {
+impl VenueSession {
     /// Takes over a fresh socket: writes the ConnOpen record and plans the subscriptions.
-    pub(super) fn start(feed: &Arc<Feed>, start: Start, ready: Ready) -> Result<Session, LogStopped> {
+    pub(super) fn start(feed: &Arc<VenueFeed>, start: Start, ready: Ready) -> Result<VenueSession, LogStopped> {
         let limits = &feed.config.limits;
         let Start { place, stream_table, plan, version, attempt, first, beside } = start;
         let opened = ready.opened;
@@ -193,7 +193,7 @@ impl Session {
         let books = served.filter_map(|(stream, wants)| Some((stream.clone(), book_of(wants)?))).collect();
         let (lives, ends_why) = lifetime(feed, place.line, first, stamp);
         let ms = Duration::from_millis;
-        let mut session = Session {
+        let mut session = VenueSession {
             feed: Arc::clone(feed),
             place,
             stream_table,
@@ -255,7 +255,7 @@ impl Session {
             let wake = self.wake();
             timer.as_mut().reset(wake);
             let received = poll_fn(|cx| match self.poll_receive(cx) {
-                // A flood that never makes a message spends the task's share, and then no timer tells its time.
+                // A flood that never makes a message spends the task's share, and then no timer fires.
                 Poll::Pending if Instant::now() >= wake || feed.stop.requested() => Poll::Ready(None),
                 polled => polled,
             });
@@ -292,7 +292,7 @@ impl Session {
     }
 
     /// It takes the place of `old`, beside which it was opened.
-    pub(super) fn take_over(&mut self, old: &mut Session) {
+    pub(super) fn take_over(&mut self, old: &mut VenueSession) {
         self.inherit(old);
         self.stand_for_line();
         if self.is_live() {
@@ -305,7 +305,7 @@ impl Session {
     }
 
     /// What was done and written about streams that were silent on `old` holds for this one, which is in its place.
-    pub(super) fn inherit(&mut self, old: &mut Session) {
+    pub(super) fn inherit(&mut self, old: &mut VenueSession) {
         self.silence = std::mem::take(&mut old.silence);
     }
 
@@ -324,7 +324,7 @@ impl Session {
         let start = GapStart { cause, from_ns: self.received.last_ns.max(self.opened_ns) };
         let pending = self.requests.pending();
         let unanswered = self.streams.iter().filter(|s| pending.contains(&s.name));
-        // One that is asked for again was subscribed.
+        // One that is requested again was subscribed.
         let since_ns = |s: &StreamStat| s.since_ns().max(s.last_ns());
         Interruption::after(self.gap.as_ref(), start, unanswered.map(|s| (s.name.clone(), since_ns(s))))
     }
@@ -336,12 +336,12 @@ impl Session {
 
     /// True when the end of `old` leaves no gap, because this one delivers: everything that is not quiet by nature, or
     /// at least, since everything was answered, all that `old` delivered.
-    pub(super) fn covers(&self, old: &Session) -> bool {
+    pub(super) fn covers(&self, old: &VenueSession) -> bool {
         self.missing(old).next().is_none()
     }
 
     /// Streams that this one has not delivered, and that `old` has since everything was answered here.
-    fn missing<'a>(&'a self, old: &'a Session) -> impl Iterator<Item = &'a str> {
+    fn missing<'a>(&'a self, old: &'a VenueSession) -> impl Iterator<Item = &'a str> {
         let since_ns = self.phase.live().map_or(0, |live| live.ns);
         let silent = self.streams.iter().filter(|s| !s.quiet && s.frames() == 0);
         silent.filter_map(move |s| {
@@ -352,7 +352,7 @@ impl Session {
 
     /// Whether this one, opened beside `old`, may take its place: everything is answered, and every stream has
     /// delivered, or what has not in as long as silence is put up with did not deliver on `old` either.
-    pub(super) fn may_replace(&mut self, old: &Session, now: Instant) -> Fit {
+    pub(super) fn may_replace(&mut self, old: &VenueSession, now: Instant) -> Fit {
         let Some(live) = self.phase.live().filter(|_| self.requests.done()) else { return Fit::NotYet };
         if self.streams.iter().all(|s| s.quiet || s.frames() > 0) {
             return Fit::Yes;
@@ -386,7 +386,7 @@ impl Session {
         }
     }
 
-    /// It is not good enough to take the place of another; the reason is told with its end.
+    /// It is not good enough to take the place of another; the reason is recorded with its end.
     pub(super) fn is_unfit(&mut self, why: String) -> Cause {
         self.error.get_or_insert(why);
         Cause::Stale

@@ -1,4 +1,4 @@
-//! Where a session stands, as three small machines whose states exclude each other.
+//! Where a session is, as three small machines whose states exclude each other.
 //!
 //! ```text
 //!  what the venue granted        Welcome --welcome--> Subscribing --everything answered--> Live
@@ -49,7 +49,7 @@ impl Cause {
 pub(super) enum Phase {
     /// Nothing is asked before the venue's welcome, which is due by then.
     Welcome { by: Instant },
-    /// Subscriptions are asked for, not all of the first ones are answered.
+    /// Subscriptions are requested, not all of the first ones are answered.
     Subscribing,
     /// Everything that it began with was answered, since then.
     Live(Live),

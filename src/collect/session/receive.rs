@@ -16,7 +16,7 @@ use wal_format::{Kind, flags};
 use super::super::log::LogStopped;
 use super::duties::context;
 use super::requests::Answer;
-use super::{Cause, Ending, Phase, Rotation, Session};
+use super::{Cause, Ending, Phase, Rotation, VenueSession};
 use ops::clock::Stamp;
 use ops::telemetry::RateLimited;
 use venue::Control;
@@ -29,7 +29,7 @@ const THROTTLE_WAIT: Duration = Duration::from_secs(1);
 
 static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(30));
 
-impl Session {
+impl VenueSession {
     /// Takes what is ready, at most a burst, and counts it. `Some` = the connection is over.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Cause>> {
         let before = (self.received.frames, self.received.bytes);
@@ -142,7 +142,7 @@ impl Session {
                 let refused = self.requests.refused_streams();
                 self.requests.answered(self.feed.venue, Answer { id, payload, msg: "" });
                 if !refused.is_empty() {
-                    self.tell_refused();
+                    self.report_refused();
                 }
             }
             Some(Control::Error { id, code, msg, throttled: true }) => {
@@ -157,10 +157,10 @@ impl Session {
                 }
                 self.feed.metrics.refused.add(1);
                 self.feed.metrics.refusal(self.place, why);
-                self.tell_refused();
+                self.report_refused();
                 if let Some(suppressed) = REFUSED.allow() {
                     warn!(venue = %self.feed.id, conn = self.conn, id, code, error = msg, again, suppressed,
-                        "the venue refused a request; where it was for many streams they are asked for one by one");
+                        "the venue refused a request; where it was for many streams they are requested one by one");
                 }
             }
             Some(Control::ServerShutdown) if self.rotation == Rotation::Keep => {

@@ -1,9 +1,9 @@
 //! What is still to be asked of the venue on one connection: in order, by id, again when it was too early, when no
 //! answer came, or when it was refused a while ago.
 //!
-//! Sends nothing and waits for nothing: every method is told the time. Only an answer makes a request answered, or data
+//! Sends nothing and waits for nothing: every method gets the time. Only an answer makes a request answered, or data
 //! of all its streams: giving up on an answer would call subscribed what is not. A request that waited long is written
-//! anew, because some venues check the time that stands in it.
+//! again, because some venues check the time in it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 use venue::{Limits, SubscribeMessage, Venue, Verb};
 
-/// A text older than this is written anew before it is sent, s: Gate refuses what is a minute off.
+/// A text older than this is written again before it is sent, s: Gate refuses what is a minute off.
 const FRESH_S: i64 = 20;
-/// An answer takes less than this; what has none by then is asked for again, and then after twice the time, and so on.
+/// An answer takes less than this; what has none by then is requested again, and then after twice the time, and so on.
 pub(super) const ANSWER_WITHIN: Duration =
     if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(10) };
 /// Asked so often without an answer (for 150 s in all), the connection is not worth more questions.
 const ASKED_MAX: u32 = 4;
-/// What the venue refused alone is asked for again after this, and then after twice the time, and so on: a listing may
+/// What the venue refused alone is requested again after this, and then after twice the time, and so on: a listing may
 /// be ahead of the sockets.
 const REFUSED_FIRST: Duration = Duration::from_secs(60);
 /// Upper bound of it.
@@ -57,14 +57,14 @@ struct Request {
     due: Option<Instant>,
 }
 
-/// A stream that the venue refused when it was asked for alone.
+/// A stream that the venue refused when it was requested alone.
 #[derive(Debug)]
 struct Refused {
     why: String,
     /// When it was refused last, ns since epoch.
     at_ns: u64,
     times: u32,
-    /// When it is asked for again; `None` = it is being asked for.
+    /// When it is requested again; `None` = it is being requested.
     again: Option<Instant>,
 }
 
@@ -93,12 +93,12 @@ impl Requests {
         Self { queue: VecDeque::new(), open: Vec::new(), refused: BTreeMap::new(), next_id: 1 }
     }
 
-    /// Asks for `streams` behind everything else.
+    /// Requests `streams` behind everything else.
     pub(super) fn ask(&mut self, context: RequestContext<'_>, streams: &[String]) {
         self.push(Verb::Subscribe, context, streams);
     }
 
-    /// Asks for the end of `streams` behind everything else.
+    /// Requests the end of `streams` behind everything else.
     pub(super) fn end(&mut self, context: RequestContext<'_>, streams: &[String]) {
         self.refused.retain(|stream, _| !streams.contains(stream));
         self.push(Verb::Unsubscribe, context, streams);
@@ -147,7 +147,7 @@ impl Requests {
         self.open.len()
     }
 
-    /// Streams that are asked for and not answered. Those that the venue refused and that are asked for once more are
+    /// Streams that are requested and not answered. Those that the venue refused and that are requested once more are
     /// none of them.
     pub(super) fn pending(&self) -> BTreeSet<String> {
         let asked = self.queue.iter().chain(&self.open).filter(|r| r.verb == Verb::Subscribe && !r.overtaken);
@@ -173,14 +173,14 @@ impl Requests {
     pub(super) fn send(&mut self, context: RequestContext<'_>) -> Option<String> {
         let mut request = self.queue.pop_front()?;
         if context.now_s().saturating_sub(request.written_s) > FRESH_S {
-            let anew = context.venue.streams.messages(
+            let fresh = context.venue.streams.messages(
                 request.verb,
                 &request.streams,
                 context.limits,
                 request.id,
                 context.now_s(),
             );
-            if let [message] = &anew[..] {
+            if let [message] = &fresh[..] {
                 request.text.clone_from(&message.text);
                 request.written_s = context.now_s();
             }
@@ -225,7 +225,7 @@ impl Requests {
     }
 
     /// The venue refused something. One bad symbol may spoil a message of many (Gate futures), so the streams of the
-    /// message are asked for one by one, behind everything else; returns how many. What is refused alone is asked for
+    /// message are requested one by one, behind everything else; returns how many. What is refused alone is requested
     /// again after a while.
     pub(super) fn refused(&mut self, context: RequestContext<'_>, answer: Answer<'_>, why: &str) -> usize {
         let Some(request) = self.take(context.venue, answer).filter(|request| !request.overtaken) else { return 0 };
@@ -257,7 +257,7 @@ impl Requests {
     }
 
     /// Asks again for what was not answered in time, and for what was refused a while ago. What `delivered` since it was
-    /// asked for needs no answer, and is refused no more. True = the venue had its chances on this connection.
+    /// requested needs no answer, and is refused no more. True = the venue had its chances on this connection.
     pub(super) fn ask_again(&mut self, context: RequestContext<'_>, delivered: impl Fn(&str, u64) -> bool) -> bool {
         // A venue may refuse what is subscribed already.
         self.refused.retain(|stream, refused| !delivered(stream, refused.at_ns));
@@ -286,15 +286,15 @@ impl Requests {
     }
 }
 
-/// True when `text` names the stream, or the symbol that stands in it.
+/// True when `text` names the stream, or the symbol in it.
 fn names(venue: &Venue, text: &str, stream: &str) -> bool {
     let (channel, symbol) = venue.streams.stream_key(stream);
-    let word = if symbol.is_empty() { channel } else { symbol };
+    let name = if symbol.is_empty() { channel } else { symbol };
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-    std::str::from_utf8(&word).ok().filter(|word| !word.is_empty()).is_some_and(|word| {
-        text.match_indices(word).any(|(at, _)| {
+    std::str::from_utf8(&name).ok().filter(|name| !name.is_empty()).is_some_and(|name| {
+        text.match_indices(name).any(|(at, _)| {
             let before = text.get(..at).and_then(|t| t.chars().next_back());
-            let after = text.get(at + word.len()..).and_then(|t| t.chars().next());
+            let after = text.get(at + name.len()..).and_then(|t| t.chars().next());
             !before.is_some_and(is_part) && !after.is_some_and(is_part)
         })
     })
@@ -475,7 +475,7 @@ mod tests {
         w.answered(Some(5));
         w.ms += 200;
         w.ask_again(&[]);
-        assert!(w.r.done(), "the end that was never answered is not asked for again");
+        assert!(w.r.done(), "the end that was never answered is not requested again");
     }
 
     #[test]
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_is_refused_alone_is_asked_for_again_later_and_told_until_it_is_accepted() {
+    fn a_stream_that_is_refused_alone_is_requested_again_later_and_reported_until_it_is_accepted() {
         let mut w = World::binance(1);
         w.send().unwrap();
         w.refused(Some(1), "{}", "no such stream");

@@ -3,11 +3,12 @@
 //!
 //! ```text
 //!  overdue --ask for it once more--> still silent --replace the connection, make before break--> silent: a pause, doubled
-//!     \--most are: no single one is asked for, the connection is replaced sooner--/
+//!     \--most are: no single one is requested, the connection is replaced sooner--/
 //! ```
 //! A market that is really halted costs one request and replacements with growing pauses; a stream that delivers again
-//! begins anew, but replacements because of few streams become rare even so. Where no ids tell what is missing, the silence is written down as an interruption of the stream as well:
-//! that a market was quiet for so much longer than it is cannot be told from a loss. Pure: every method is told the time.
+//! starts again, but replacements because of few streams become rare even so. Where no ids show what is missing, the
+//! silence is recorded as an interruption of the stream as well: a market that was quiet for so much longer than usual
+//! cannot be distinguished from a gap. Pure: every method gets the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 /// A connection most of whose streams are overdue is replaced when what makes them so has passed this often.
 const MOST_TIMES: u64 = 2;
-/// So is one with few of them, which were asked for again meanwhile.
+/// So is one with few of them, which were requested again meanwhile.
 const FEW_TIMES: u64 = 4;
 /// The pause behind a replacement, of the connection and of each stream that was silent; that of a stream is doubled
 /// with each replacement which did not help.
@@ -52,7 +53,7 @@ struct Tried {
 /// What is to be done now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Remedy {
-    /// To be asked for again.
+    /// To be requested again.
     pub(super) ask: Vec<String>,
     /// The connection is to be replaced.
     pub(super) replace: bool,
@@ -91,7 +92,7 @@ impl Silence {
         last_ns: impl Fn(&str) -> Option<u64>,
     ) -> Silences {
         let mut silences = Silences::new();
-        let mut tell = |name: &str, from_ns: u64, to_ns: u64| {
+        let mut record = |name: &str, from_ns: u64, to_ns: u64| {
             if from_ns < to_ns {
                 silences.entry((from_ns, to_ns)).or_default().push(name.to_owned());
             }
@@ -99,19 +100,19 @@ impl Silence {
         self.written.retain(|name, written| {
             let Some(heard_ns) = last_ns(name) else { return false };
             if heard_ns != written.last_ns {
-                tell(name, written.to_ns, heard_ns);
+                record(name, written.to_ns, heard_ns);
                 return false;
             }
-            let told_ns = written.to_ns.saturating_sub(written.last_ns);
-            if ends || now_ns.saturating_sub(written.to_ns) >= (told_ns / 2).min(WRITTEN_EVERY_NS) {
-                tell(name, written.to_ns, now_ns);
+            let recorded_ns = written.to_ns.saturating_sub(written.last_ns);
+            if ends || now_ns.saturating_sub(written.to_ns) >= (recorded_ns / 2).min(WRITTEN_EVERY_NS) {
+                record(name, written.to_ns, now_ns);
                 written.to_ns = now_ns;
             }
             true
         });
         for stream in overdue.iter().filter(|stream| stream.last_ns > 0) {
             if !self.written.contains_key(stream.name) {
-                tell(stream.name, stream.last_ns, now_ns);
+                record(stream.name, stream.last_ns, now_ns);
                 self.written.insert(stream.name.to_owned(), Written { last_ns: stream.last_ns, to_ns: now_ns });
             }
         }
@@ -148,7 +149,7 @@ impl Silence {
                 let pause = last.map_or(PAUSE_FIRST, |(_, pause)| pause.saturating_mul(2).min(PAUSE_MAX));
                 self.few = Some((now + pause, pause));
             }
-            // Whatever stands there is silent.
+            // Whatever is there is silent.
             for tried in self.tried.values_mut() {
                 tried.not_before = now + tried.pause;
                 tried.pause = tried.pause.saturating_mul(2).min(PAUSE_MAX);
@@ -181,7 +182,7 @@ mod tests {
     fn a_stream_that_falls_silent_is_asked_for_once_more_and_then_its_connection_is_replaced() {
         let (names, t, mut silence) = (names(10), Instant::now(), Silence::default());
         assert_eq!(look(&mut silence, t, &names, 2, 1), (2, false));
-        assert_eq!(look(&mut silence, t + S(60), &names, 2, 3), (0, false), "asked for once");
+        assert_eq!(look(&mut silence, t + S(60), &names, 2, 3), (0, false), "requested once");
         assert_eq!(look(&mut silence, t + S(120), &names, 2, 4), (0, true));
     }
 
@@ -212,23 +213,23 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_is_written_down_from_the_last_frame_to_the_next_one_without_a_hole_and_seldom() {
+    fn a_silence_is_recorded_from_the_last_frame_to_the_next_one_without_a_gap_and_seldom() {
         const NS: u64 = 1_000_000_000;
         let mut silence = Silence::default();
-        let mut told: Vec<(u64, u64)> = Vec::new();
+        let mut recorded: Vec<(u64, u64)> = Vec::new();
         let mut second = |s: u64, last: u64, ends: bool| {
             let overdue = [Overdue { name: "a", times: 1, last_ns: last * NS }];
             let overdue = if s.saturating_sub(last) > 60 { &overdue[..] } else { &[] };
             let silences = silence.write(s * NS, overdue, ends, |_| Some(last * NS));
-            told.extend(silences.into_keys().map(|(from, to)| (from / NS, to / NS)));
+            recorded.extend(silences.into_keys().map(|(from, to)| (from / NS, to / NS)));
         };
         (1_000..8_000).for_each(|s| second(s, 1_000, false));
         second(8_000, 1_000, true);
         (8_001..8_100).for_each(|s| second(s, 8_050.min(s), false));
-        assert_eq!((told[0], told[1]), ((1_000, 1_061), (1_061, 1_092)));
-        assert!(told.windows(2).all(|two| two[0].1 == two[1].0), "{told:?}");
-        assert_eq!(told.last(), Some(&(8_000, 8_001)));
-        assert!(told.len() < 25, "{told:?}");
+        assert_eq!((recorded[0], recorded[1]), ((1_000, 1_061), (1_061, 1_092)));
+        assert!(recorded.windows(2).all(|two| two[0].1 == two[1].0), "{recorded:?}");
+        assert_eq!(recorded.last(), Some(&(8_000, 8_001)));
+        assert!(recorded.len() < 25, "{recorded:?}");
     }
 
     #[test]

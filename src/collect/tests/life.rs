@@ -141,7 +141,7 @@ async fn the_silence_of_a_stream_without_ids_is_an_interruption_from_its_last_fr
     assert!(gaps.iter().all(|g| g["reason"] == "silent"), "{gaps:?}");
     assert!(
         gaps.iter().all(|g| g["streams"] == serde_json::json!(["btcusdt@bookTicker"])),
-        "of trades ids tell: {gaps:?}"
+        "of trades ids show it: {gaps:?}"
     );
     let spans: Vec<(u64, u64)> =
         gaps.iter().map(|g| (g["from_ns"].as_u64().unwrap(), g["to_ns"].as_u64().unwrap())).collect();
@@ -157,7 +157,7 @@ async fn a_stream_that_fell_silent_is_asked_for_again_and_then_its_connection_is
     let server = Server::start(vec![one], vec![]).await;
     let running = Running::start(&server, "channels = [\"trades\", \"agg_trades\"]\nstream_silence_s = 1\n");
     let asked = || server.seen.lock().unwrap().requests.first().map_or(0, Vec::len);
-    running.until("it is asked for again", |_| asked() == 2).await;
+    running.until("it is requested again", |_| asked() == 2).await;
     running.until("the connection is replaced", |c| c.rotations == 1 && c.connects == 2).await;
     let records = running.stop().await;
     let seen = server.seen.lock().unwrap();
@@ -167,10 +167,10 @@ async fn a_stream_that_fell_silent_is_asked_for_again_and_then_its_connection_is
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_lines_record_everything_twice_and_a_cut_of_one_of_them_is_no_gap() {
-    let cut = vec![Act::Frames(5), Act::Peers(2), Act::Frames(5), Act::Drop];
-    let server = Server::start(vec![cut], vec![]).await;
+    let dropped = vec![Act::Frames(5), Act::Peers(2), Act::Frames(5), Act::Drop];
+    let server = Server::start(vec![dropped], vec![]).await;
     let running = Running::start(&server, "channels = [\"trades\"]\nlines = 2\n");
-    running.until("the cut line is back", |c| c.connects == 3 && c.disconnects == 1).await;
+    running.until("the dropped line is back", |c| c.connects == 3 && c.disconnects == 1).await;
     running.until("it is subscribed", |_| server.seen.lock().unwrap().requests.iter().all(|r| !r.is_empty())).await;
     let covered = |r: &[Rec]| events(r, "covered").len();
     let before = running.metrics.venue(super::VenueId::BinanceSpot).unwrap().counts().frames;
@@ -193,8 +193,8 @@ async fn two_lines_record_everything_twice_and_a_cut_of_one_of_them_is_no_gap() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_lines_are_replaced_one_after_the_other() {
-    let told = || vec![Act::Peers(2), Act::Send(Message::text(NOTICE)), Act::Stream];
-    let server = Server::start(vec![told(), told()], vec![]).await;
+    let notified = || vec![Act::Peers(2), Act::Send(Message::text(NOTICE)), Act::Stream];
+    let server = Server::start(vec![notified(), notified()], vec![]).await;
     let running = Running::start(&server, "channels = [\"trades\"]\nlines = 2\n");
     let seen = server.seen.clone();
     running
@@ -241,12 +241,12 @@ async fn a_request_that_is_never_answered_is_asked_again_and_never_called_subscr
     let running = Running::start(&server, extra);
     let seen = server.seen.clone();
     let asked = || seen.lock().unwrap().requests.first().map_or(0, Vec::len);
-    running.until("it was asked for twice more", |_| asked() >= 4).await;
+    running.until("it was requested twice more", |_| asked() >= 4).await;
     let state = || {
         let connection = &running.metrics.status().venues[0].connections[0];
         (connection.state, connection.why.clone().unwrap_or_default(), connection.streams[1].why.clone())
     };
-    running.until("that is told", |_| state().1.contains("did not answer 1")).await;
+    running.until("that is reported", |_| state().1.contains("did not answer 1")).await;
     let (open, _, stream) = state();
     assert!(open == ConnState::Subscribing && stream.unwrap().contains("for the venue's answer"));
     assert!(running.metrics.problems().iter().any(|p| p.contains("did not answer")), "/health is red");
@@ -277,10 +277,10 @@ async fn a_connection_that_answers_nothing_more_is_replaced_by_one_that_does() {
     assert!(of(&records, Kind::Gap).is_empty());
 }
 
-/// Both symbols were subscribed and flowed until the connection was cut; now nobody answers what names the second one.
+/// Both symbols were subscribed and flowed until the connection was dropped; now nobody answers what names the second one.
 async fn one_symbol_unanswered_after_a_cut(dir_of_books: &str) -> (Server, Running) {
-    let cut = vec![Act::Quiet(Duration::from_millis(700)), Act::Frames(20), Act::Drop];
-    let server = Server::start(vec![cut], vec![]).await;
+    let dropped = vec![Act::Quiet(Duration::from_millis(700)), Act::Frames(20), Act::Drop];
+    let server = Server::start(vec![dropped], vec![]).await;
     server.manners.lock().unwrap().listing = LISTING.replace(r#""status":"BREAK""#, r#""status":"TRADING""#);
     let extra = format!("channels = [\"trades\"{dir_of_books}]\nparams_per_subscribe = 1\n");
     let running = Running::start_with(&server, &extra, |v| v.limits.subscribe_delay_ms = 0, None).await;
@@ -300,8 +300,8 @@ async fn what_is_answered_after_a_cut_ends_its_gap_and_gets_its_book_while_the_r
         let seen = server.seen.lock().unwrap();
         seen.rest.iter().filter(|path| path.contains("depth") && path.contains(symbol)).count()
     };
-    running.until("the book of what is answered is asked for", |_| books("BTCUSDT") == 2).await;
-    assert_eq!(books("OLDUSDT"), 1, "of what is not subscribed none is asked for");
+    running.until("the book of what is answered is requested", |_| books("BTCUSDT") == 2).await;
+    assert_eq!(books("OLDUSDT"), 1, "of what is not subscribed none is requested");
     let log = running.dir.path().join("wal/binance-spot");
     let gaps = |records: &[Rec]| of(records, Kind::Gap).iter().map(Rec::json).collect::<Vec<Value>>();
     let first = gaps(&read(&log));
@@ -325,7 +325,7 @@ async fn what_is_answered_after_a_cut_ends_its_gap_and_gets_its_book_while_the_r
     assert_eq!(streams(&all[..1]), r#""btcusdt@depth@100ms" "btcusdt@trade""#);
     assert_eq!(streams(&all[1..]), r#""oldusdt@depth@100ms" "oldusdt@trade""#, "each once, as it is answered");
     for rest in &all[1..] {
-        assert_eq!((&all[0]["from_ns"], &all[0]["reason"]), (&rest["from_ns"], &rest["reason"]), "one cut");
+        assert_eq!((&all[0]["from_ns"], &all[0]["reason"]), (&rest["from_ns"], &rest["reason"]), "one interruption");
         assert!(all[0]["to_ns"].as_u64() < rest["to_ns"].as_u64(), "{all:?}");
     }
     let frame = |r: &Rec| r.kind == Kind::Data && r.payload.starts_with(br#"{"stream":"oldusdt"#);
@@ -350,9 +350,10 @@ async fn a_gap_that_a_connection_never_ended_is_ended_by_the_one_that_replaces_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_connection_stays_until_the_new_one_has_answered_and_delivered() {
-    let told = vec![Act::Frames(5), Act::Send(Message::text(NOTICE)), Act::Stream];
+    let notified = vec![Act::Frames(5), Act::Send(Message::text(NOTICE)), Act::Stream];
     // Answered at once, and then nothing for a while.
-    let server = Server::start(vec![told, vec![Act::Quiet(Duration::from_millis(1_200)), Act::Stream]], vec![]).await;
+    let server =
+        Server::start(vec![notified, vec![Act::Quiet(Duration::from_millis(1_200)), Act::Stream]], vec![]).await;
     let running = Running::start(&server, TRADES);
     let seen = server.seen.clone();
     running
@@ -372,8 +373,8 @@ async fn an_old_connection_stays_until_the_new_one_has_answered_and_delivered() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_connection_that_answers_and_does_not_deliver_never_takes_over() {
-    let told = vec![Act::Frames(5), Act::Send(Message::text(NOTICE)), Act::Stream];
-    let server = Server::start(vec![told, vec![Act::Quiet(Duration::from_secs(60))]], vec![]).await;
+    let notified = vec![Act::Frames(5), Act::Send(Message::text(NOTICE)), Act::Stream];
+    let server = Server::start(vec![notified, vec![Act::Quiet(Duration::from_secs(60))]], vec![]).await;
     let running = Running::start(&server, "channels = [\"trades\"]\nstream_silence_s = 1\n");
     let seen = server.seen.clone();
     running.until("a third one took over", |_| seen.lock().unwrap().closes.first().is_some_and(Option::is_some)).await;
@@ -388,8 +389,8 @@ async fn a_new_connection_that_answers_and_does_not_deliver_never_takes_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_notice_that_comes_while_the_new_connection_waits_is_followed_when_it_counts() {
-    let told = || vec![Act::Send(Message::text(NOTICE)), Act::Quiet(Duration::from_millis(300)), Act::Stream];
-    let server = Server::start(vec![told(), told()], vec![]).await;
+    let notified = || vec![Act::Send(Message::text(NOTICE)), Act::Quiet(Duration::from_millis(300)), Act::Stream];
+    let server = Server::start(vec![notified(), notified()], vec![]).await;
     let running = Running::start(&server, TRADES);
     running.until("both were replaced", |c| c.rotations == 2 && c.connects == 3).await;
     let seen = server.seen.clone();
@@ -469,7 +470,7 @@ async fn listings_that_come_and_go_are_subscribed_and_left_out_without_a_restart
     server.manners.lock().unwrap().listing = trades.clone();
     let seen = server.seen.clone();
     let requests = |conn: usize| seen.lock().unwrap().requests.get(conn).cloned().unwrap_or_default();
-    running.until("the new one is asked for", |_| requests(0).len() == 2).await;
+    running.until("the new one is requested", |_| requests(0).len() == 2).await;
     assert_eq!(params(&requests(0)[1]), ["oldusdt@trade"]);
     let flows = || {
         let status = running.metrics.status();
@@ -490,9 +491,9 @@ async fn listings_that_come_and_go_are_subscribed_and_left_out_without_a_restart
 
     assert!(same(&records, &server), "the log is what the server sent");
     assert_eq!(of(&records, Kind::ConnOpen).len(), 1, "all on one connection");
-    let told = |kind: &str| events(&records, kind).iter().map(|e| e["detail"]["symbol"].clone()).collect::<Vec<_>>();
-    assert_eq!(told("symbol_added"), ["OLDUSDT", "OLDUSDT"]);
-    assert_eq!(told("symbol_removed"), ["OLDUSDT"]);
+    let symbols = |kind: &str| events(&records, kind).iter().map(|e| e["detail"]["symbol"].clone()).collect::<Vec<_>>();
+    assert_eq!(symbols("symbol_added"), ["OLDUSDT", "OLDUSDT"]);
+    assert_eq!(symbols("symbol_removed"), ["OLDUSDT"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -544,7 +545,7 @@ async fn a_wish_for_an_order_book_is_taken_and_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_collector_tells_its_streams_over_http_also_when_its_port_is_taken() {
+async fn the_collector_reports_its_streams_over_http_also_when_its_port_is_taken() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = Server::start(vec![], vec![]).await;
     let dir = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ fn refreshed(v: &mut VenueConfig) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_odd_entry_costs_only_itself_at_the_start_and_on_every_refresh_and_is_told_once() {
+async fn an_odd_entry_costs_only_itself_at_the_start_and_on_every_refresh_and_is_reported_once() {
     let server = Server::start(vec![], vec![]).await;
     listed(&server, with(&[NAMELESS, ODD]));
     let running = Running::start_with(&server, TRADES, refreshed, None).await;
@@ -35,24 +35,27 @@ async fn an_odd_entry_costs_only_itself_at_the_start_and_on_every_refresh_and_is
     assert!(asked().contains("btcusdt@trade") && asked().contains("btcodd@trade"), "{}", asked());
     assert!(running.metrics.problems().iter().all(|p| !p.contains("listing")), "{:?}", running.metrics.problems());
     let records = running.stop().await;
-    let told = events(&records, "listing_entry_unreadable");
+    let reported = events(&records, "listing_entry_unreadable");
     let names =
         |e: &Value| e["detail"]["entries"].as_array().unwrap().iter().map(|e| e["symbol"].clone()).collect::<Vec<_>>();
-    assert_eq!(told.iter().map(names).collect::<Vec<_>>(), [vec![Value::Null, "BTCODD".into()], vec!["BTCNEW".into()]]);
-    assert_eq!(told[0]["detail"]["entries"][0]["entry"], NAMELESS);
-    assert!(told[0]["detail"]["entries"][1]["why"].as_str().unwrap().contains("status"), "{}", told[0]);
+    assert_eq!(
+        reported.iter().map(names).collect::<Vec<_>>(),
+        [vec![Value::Null, "BTCODD".into()], vec!["BTCNEW".into()]]
+    );
+    assert_eq!(reported[0]["detail"]["entries"][0]["entry"], NAMELESS);
+    assert!(reported[0]["detail"]["entries"][1]["why"].as_str().unwrap().contains("status"), "{}", reported[0]);
 }
 
-/// Plays a maintenance whose listing is `listing`: nothing leaves, what is cut comes back.
+/// Plays a maintenance whose listing is `listing`: nothing leaves, what is dropped comes back.
 async fn maintenance(listing: String) {
-    let cut = vec![Act::Frames(10), Act::Wait(Duration::from_secs(3)), Act::Drop];
-    let server = Server::start(vec![cut], vec![]).await;
+    let dropped = vec![Act::Frames(10), Act::Wait(Duration::from_secs(3)), Act::Drop];
+    let server = Server::start(vec![dropped], vec![]).await;
     let running = Running::start_with(&server, TRADES, refreshed, None).await;
     running.until("it records", |c| c.frames >= 10).await;
     listed(&server, listing);
     let red = || running.metrics.problems().iter().any(|p| p.contains("maintenance"));
     running.until("health is red", |_| red()).await;
-    running.until("the connection that was cut is back", |c| c.connects == 2 && c.frames > 20).await;
+    running.until("the connection that was dropped is back", |c| c.connects == 2 && c.frames > 20).await;
     assert!(red(), "nothing trades yet");
     listed(&server, LISTING);
     running.until("health is green again", |_| !red()).await;

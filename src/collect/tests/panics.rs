@@ -1,4 +1,4 @@
-//! Each task of a venue panics once while it records: told, red, and recording goes on with the gap written down.
+//! Each task of a venue panics once while it records: reported, red, and recording goes on with the gap recorded.
 
 use serde_json::Value;
 use wal_format::Kind;
@@ -16,12 +16,12 @@ async fn panicked(task: Task) -> Vec<Rec> {
     let running = Running::start_rehearsing(&server, ALL, &format!("{name}@binance-spot:1:300"));
     let counted = format!("tapedeck_task_panics_total{{task=\"{name}\"}} 1\n");
     running.until("the panic is counted", |_| running.metrics.prometheus().contains(&counted)).await;
-    let told = format!("task {name} of binance-spot: panicked at src/ops/rehearsal.rs:");
+    let expected = format!("task {name} of binance-spot: panicked at src/ops/rehearsal.rs:");
     let problems = running.metrics.problems();
-    assert!(problems.iter().any(|p| p.starts_with(&told)), "/health is red and says why: {problems:?}");
+    assert!(problems.iter().any(|p| p.starts_with(&expected)), "/health is red and says why: {problems:?}");
     let before = running.metrics.venue(super::VenueId::BinanceSpot).unwrap().counts().frames;
     running.until("data flows again", |c| c.frames > before + 100).await;
-    assert!(running.metrics.problems().iter().any(|p| p.starts_with(&told)), "it is not trusted yet");
+    assert!(running.metrics.problems().iter().any(|p| p.starts_with(&expected)), "it is not trusted yet");
     running.stop().await
 }
 
@@ -45,7 +45,7 @@ async fn a_connection_whose_task_panics_is_opened_again_with_its_end_and_the_gap
     assert_eq!((of(&records, Kind::ConnOpen).len(), closes.len()), (2, 2));
     assert_eq!(closes[0]["error"], "the connection's task ended");
     let gaps = gaps(&records);
-    assert_eq!(gaps.len(), 1, "told once: {gaps:?}");
+    assert_eq!(gaps.len(), 1, "recorded once: {gaps:?}");
     assert!(gaps[0]["from_ns"].as_u64() > Some(0) && gaps[0]["from_ns"].as_u64() < gaps[0]["to_ns"].as_u64());
 }
 

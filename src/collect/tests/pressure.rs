@@ -39,10 +39,10 @@ async fn every_change_of_either_services_pressure_is_an_event_of_the_log_and_cap
     assert!(text.contains("tapedeck_memory_level 2\n"), "{text}");
     let records = running.stop().await;
     assert_eq!(data(&records), server.sent(), "the log is what the server sent");
-    let told: Vec<(Value, Value)> = events(&records, "pressure")
+    let recorded: Vec<(Value, Value)> = events(&records, "pressure")
         .into_iter()
         .map(|e| (e["detail"]["service"].clone(), e["detail"]["to"].clone()))
         .collect();
     let want = [("collector", "elevated"), ("collector", "critical"), ("compactor", "normal")];
-    assert_eq!(told, want.map(|(service, to)| (service.into(), to.into())));
+    assert_eq!(recorded, want.map(|(service, to)| (service.into(), to.into())));
 }

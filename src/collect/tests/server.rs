@@ -29,7 +29,7 @@ pub enum Act {
     Peers(usize),
     /// Sends a close frame and ends.
     Close(u16, &'static str),
-    /// Ends the TCP connection without a word.
+    /// Ends the TCP connection silently.
     Drop,
     /// Goes on sending a frame every few milliseconds until the client closes.
     Stream,

@@ -109,22 +109,22 @@ async fn a_kucoin_429000_under_http_200_is_a_throttle_of_both_its_venues() {
     );
     let venues = ["kucoin-spot", "kucoin-futures"];
     let listing = Fault { path: Some("contracts".into()), ..Fault::now(throttled) }.on_venue(venues[1]).times(100);
-    // Spot has its listing when futures has been told.
+    // Spot has its listing when futures got its refusal.
     let late = Fault::now(Action::RestDelay { ms: 1_000 }).on_venue(venues[0]);
     let sim = sim(&venues, |n| format!("C{n}-USDT"), vec![listing, late]).await;
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(config(dir.path(), &sim, &venues, "streams_per_connection = 1\n"));
     let errors = |m: &Metrics| m.venue(VenueId::KucoinFutures).unwrap().counts().rest_errors;
-    running.until("futures was told", |m| errors(m) >= 1).await;
-    // With its connections, or with its listing where futures was told before that was asked for.
+    running.until("futures was refused", |m| errors(m) >= 1).await;
+    // With its connections, or with its listing where futures was refused before that was requested.
     let waits = |m: &Metrics| {
         let spot = m.status().venues.into_iter().find(|v| v.venue == "kucoin-spot").unwrap();
         let connection = spot.connections.iter().any(|c| c.why.as_ref().is_some_and(|why| why.contains("429000")));
         connection || spot.connections.is_empty() && spot.banned.is_some_and(|why| why.contains("429000"))
     };
     running.until("and spot waits too", waits).await;
-    let told = running.metrics.conditions().list();
-    assert!(told.iter().any(|c| c.text.contains("code 429000 with HTTP status 200")), "{told:?}");
+    let conditions = running.metrics.conditions().list();
+    assert!(conditions.iter().any(|c| c.text.contains("code 429000 with HTTP status 200")), "{conditions:?}");
     // The listing of spot may be under way still: an answer counts when it is given.
     tokio::time::sleep(Duration::from_millis(1_300)).await;
     let requests = venues.map(|v| sim.report().venues[v].rest.requests);
@@ -171,24 +171,24 @@ async fn what_is_forbidden_of_one_symbol_in_the_exchanges_own_words_bans_nobody(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_after_in_any_form_is_waited_for_and_told_as_it_is() {
+async fn a_retry_after_in_any_form_is_waited_for_and_reported_as_it_is() {
     for (said, at_least_s, at_most_s) in [("18446744073709551615", 3_500, 3_600), ("7200.5", 7_100, 7_201)] {
         let listing =
             Fault { path: Some("exchangeInfo".into()), ..Fault::now(answer(429, &[("Retry-After", said)], "")) };
         let sim = sim(&["binance-spot"], |n| format!("C{n}USDT"), vec![listing]).await;
         let dir = tempfile::tempdir().unwrap();
         let running = Running::start(config(dir.path(), &sim, &["binance-spot"], ""));
-        running.until("the ban stands in the status", |m| !m.conditions().list().is_empty()).await;
-        let told = running.metrics.conditions().list();
-        let seconds: u64 = told[0].text.split(' ').find_map(|word| word.parse().ok()).unwrap();
-        assert!((at_least_s..=at_most_s).contains(&seconds), "{said}: {told:?}");
+        running.until("the ban is in the status", |m| !m.conditions().list().is_empty()).await;
+        let conditions = running.metrics.conditions().list();
+        let seconds: u64 = conditions[0].text.split(' ').find_map(|word| word.parse().ok()).unwrap();
+        assert!((at_least_s..=at_most_s).contains(&seconds), "{said}: {conditions:?}");
         running.stop().await;
         assert_eq!(sim.stop().await.venues["binance-spot"].rest.requests, 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ban_that_another_process_was_told_stands_in_the_status_and_data_goes_on() {
+async fn a_ban_that_another_process_received_is_in_the_status_and_data_goes_on() {
     let sim = sim(&["binance-spot"], |n| format!("C{n}USDT"), Vec::new()).await;
     let dir = tempfile::tempdir().unwrap();
     let cfg = config(dir.path(), &sim, &["binance-spot"], "");
@@ -200,7 +200,7 @@ async fn a_ban_that_another_process_was_told_stands_in_the_status_and_data_goes_
         .ban(model::Ban { wait: Duration::from_secs(3_600), why: "HTTP status 418, said to a repair".to_owned() })
         .await;
     let banned = |m: &Metrics| m.status().venues[0].banned.clone().unwrap_or_default();
-    running.until("the ban is told", |m| banned(m).contains("said to a repair")).await;
+    running.until("the ban is reported", |m| banned(m).contains("said to a repair")).await;
     let before = frames(&running.metrics);
     running.until("data goes on", |m| frames(m) > before + 50).await;
     assert_eq!(running.metrics.problems(), Vec::<String>::new(), "what flows is well");
