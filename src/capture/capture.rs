@@ -94,7 +94,7 @@ impl Capture {
         self.wal_root().join(venue.as_str())
     }
 
-    /// The log of what was fetched over REST for holes of the venue's log.
+    /// The log of what was fetched over REST for gaps of the venue's log.
     pub fn repair_dir(&self, venue: VenueId) -> PathBuf {
         self.wal_root().join(format!("{venue}.repair"))
     }

@@ -68,7 +68,7 @@ impl Capture {
             let (connections, streams) = estimate(v);
             let alone = pressure(v, "about ", connections, streams);
             let group = groups.entry(known.spec.pace_group).or_default();
-            group.told |= !alone.is_empty();
+            group.reported |= !alone.is_empty();
             group.members.push((v, connections * v.lines.max(1) as usize));
             for (k, what, fix) in alone {
                 warn(k, what, fix);
@@ -84,20 +84,22 @@ impl Capture {
 struct Group<'a> {
     /// With their connections over all lines.
     members: Vec<(&'a VenueConfig, usize)>,
-    /// One of them is too many alone, which was told.
-    told: bool,
+    /// One of them is too many alone, which was reported.
+    reported: bool,
 }
 
 impl Group<'_> {
     /// Each is well alone, together they are too many.
     fn too_many(&self) -> Option<Warning> {
-        let (first, _) = self.members.first().filter(|_| self.members.len() > 1 && !self.told)?;
+        let (first, _) = self.members.first().filter(|_| self.members.len() > 1 && !self.reported)?;
         let all: usize = self.members.iter().map(|(_, n)| n).sum();
         let at_once = venue(first.id).spec.documented.connections.filter(|most| all > *most);
         let per_5_min = self.members.iter().map(|(v, _)| v.limits.connects_per_5_min as usize).min()?;
         let limit = match at_once {
             Some(most) => format!("the exchange documents {most} at the same time per address"),
-            None if all > per_5_min => format!("{per_5_min} may be opened in 5 minutes, at the start and after a cut"),
+            None if all > per_5_min => {
+                format!("{per_5_min} may be opened in 5 minutes, at the start and after a disconnect")
+            }
             None => return None,
         };
         let names = self.members.iter().map(|(v, _)| v.id.as_str()).collect::<Vec<_>>().join(" and ");
@@ -147,7 +149,7 @@ fn beside(v: &VenueConfig, safe: &Limits, warn: &mut impl FnMut(&str, String, St
 }
 
 /// What `connections` (of one line) with `streams` mean for a venue: all are opened at the start, and again whenever
-/// everything is cut. `about` stands before the numbers: empty when they are exact. Key, what, fix.
+/// everything is disconnected. `about` comes before the numbers: empty when they are exact. Key, what, fix.
 pub fn pressure(
     v: &VenueConfig,
     about: &str,
@@ -175,7 +177,7 @@ pub fn pressure(
         let minutes = (all.div_ceil(per_5_min.max(1)) - 1) * 5;
         out.push((
             if lines > 1 { "lines" } else { "connects_per_5_min" },
-            format!("{made_of}, and {per_5_min} may be opened in 5 minutes: a start, and the return after a cut, takes more than {minutes} minutes"),
+            format!("{made_of}, and {per_5_min} may be opened in 5 minutes: a start, and the return after a disconnect, takes more than {minutes} minutes"),
             "record fewer symbols or channels, raise streams_per_connection, or write lines = 1".to_owned(),
         ));
     }

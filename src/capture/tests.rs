@@ -15,12 +15,12 @@ fn read(text: &str) -> Result<Capture, ConfigErrors> {
     settings::from_text(text, Capture::read)
 }
 
-fn told(text: &str) -> Vec<String> {
+fn warnings_of(text: &str) -> Vec<String> {
     read(text).unwrap().warnings().iter().map(ToString::to_string).collect()
 }
 
 fn warnings(venue: &str, keys: &str) -> Vec<String> {
-    told(&toml(venue, keys))
+    warnings_of(&toml(venue, keys))
 }
 
 #[test]
@@ -91,17 +91,17 @@ fn venues_of_one_exchange_are_counted_together() {
     let each = "symbols = [\"*\"]\nstreams_per_connection = 20";
     // About 2 x 2,300 and 2 x 980 streams: at 20 each the first alone are too many, at 25 only both together.
     let both = format!("{}{}", toml("gate-spot", each), toml("gate-futures", each));
-    let got = told(&both);
+    let got = warnings_of(&both);
     assert!(got.iter().any(|w| w.contains("venues.gate-spot.connects_per_5_min")), "too many for 5 minutes: {got:?}");
     let slower = both.replace("= 20", "= 25");
-    let got = told(&slower);
+    let got = warnings_of(&slower);
     assert!(
         got.len() == 1 && got[0].contains("gate-spot and gate-futures") && got[0].contains("200 may be opened"),
         "{got:?}"
     );
     // Two exchanges share nothing.
     let apart = format!("{}{}", toml("gate-spot", &each.replace("20", "25")), toml("kucoin-futures", each));
-    assert!(told(&apart).is_empty());
+    assert!(warnings_of(&apart).is_empty());
 }
 
 #[test]
@@ -124,6 +124,6 @@ fn a_simulator_on_loopback_may_be_pressed_at_will() {
 
 #[test]
 fn a_venue_that_needs_a_key_says_so_before_the_start() {
-    let got = told("[venues.binance-spot-sbe]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\n");
+    let got = warnings_of("[venues.binance-spot-sbe]\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trades\"]\n");
     assert!(got.len() == 1 && got[0].contains("api_key_env"), "{got:?}");
 }
