@@ -414,7 +414,7 @@ fn explain(id: VenueId, dir: &Path, err: &OpenError) -> CollectError {
     let (what, fix) = match err {
         OpenError::LockHeld { role: Role::Repair, pid, .. } => (
             format!(
-                "a compactor of an earlier version repairs the log of {id} and lets no collector in{}",
+                "a compactor of an earlier version is repairing the log of {id}{}",
                 pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
             ),
             "wait until it is done, or update it",

@@ -123,7 +123,7 @@ pub enum ResumeError {
     #[error(transparent)]
     Lineage(#[from] LineageError),
     /// It is no place in this log.
-    #[error("a checkpoint does not speak about the log in {}", dir.display())]
+    #[error("a checkpoint does not belong to the log in {}", dir.display())]
     Checkpoint {
         /// The log.
         dir: PathBuf,

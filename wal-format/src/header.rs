@@ -126,7 +126,7 @@ pub enum HeaderError {
         offset: usize,
     },
     /// A field that this version cannot mean.
-    #[error("field {field} holds {got}")]
+    #[error("field {field} has the invalid value {got}")]
     Field {
         /// Its name.
         field: &'static str,

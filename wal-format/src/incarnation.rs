@@ -50,7 +50,7 @@ impl fmt::Display for Incarnation {
 
 /// The text is not 16 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{got:?} is no incarnation: 16 hex digits")]
+#[error("{got:?} is not an incarnation: expected 16 hex digits")]
 pub struct NotAnIncarnation {
     /// As given.
     got: String,

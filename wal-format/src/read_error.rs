@@ -148,7 +148,7 @@ pub enum RepairError {
         offset: u64,
     },
     /// Valid records are where SEAL or footer must: no writer of this format does that.
-    #[error("{} has no room for its end at offset {offset}", path.display())]
+    #[error("{} has records at offset {offset}, where SEAL or footer must be", path.display())]
     NoRoom {
         /// The segment.
         path: PathBuf,
@@ -192,7 +192,7 @@ pub enum AckError {
         pid: Option<u32>,
     },
     /// A reader name is 1 to 64 of a-z, 0-9, `-` and `_`, not beginning with `-`.
-    #[error("{name:?} is no reader name: 1 to 64 of a-z, 0-9, - and _")]
+    #[error("{name:?} is not a reader name: expected 1 to 64 of a-z, 0-9, - and _")]
     BadName {
         /// As given.
         name: String,
@@ -258,7 +258,7 @@ pub enum RetireError {
         got: [u8; 16],
     },
     /// The ack was stored for another copy of this log.
-    #[error("the ack in {} does not speak about this log", path.display())]
+    #[error("the ack in {} does not belong to this log", path.display())]
     AckOfAnotherRun {
         /// The ack file.
         path: PathBuf,

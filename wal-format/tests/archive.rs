@@ -233,7 +233,7 @@ fn a_damaged_frame_loses_its_own_records_and_is_named() {
     assert!(n > 1_000 && seen[..n] == whole[..n], "{n}");
     assert!(matches!(seen.last(), Some(Seen::Lost { .. })));
     let what: Vec<String> = verify_file(&archived, false).unwrap().faults.into_iter().map(|f| f.what).collect();
-    assert!(what.iter().any(|w| w.contains("is missing: the file was cut off")), "{what:?}");
+    assert!(what.iter().any(|w| w.contains("is missing: the file is truncated")), "{what:?}");
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn a_damaged_archive_names_its_frame_and_the_exit_code_says_that_something_is_lo
     assert!(code == 3 && said.contains("archive_frame 1"), "{code} {said}");
     std::fs::write(&file, &good[..good.len() / 2]).unwrap();
     let (code, said, _) = dump(&["verify", text(&file)]);
-    assert!(code >= 2 && said.contains("the file was cut off at byte"), "{code} {said}");
+    assert!(code >= 2 && said.contains("the file is truncated at byte"), "{code} {said}");
     let (code, said, _) = dump(&["explain", &format!("{}@5000", text(&file))]);
     assert!(code == 2 && said.contains("frame 1 of the archive"), "{code} {said}");
 }

@@ -84,7 +84,7 @@ pub enum ArchiveFault {
         what: String,
     },
     /// The file ends before this frame.
-    #[error("frame {frame} of {frames} is missing: the file was cut off at byte {bytes}")]
+    #[error("frame {frame} of {frames} is missing: the file is truncated at byte {bytes}")]
     Missing {
         /// Its number, from 0.
         frame: usize,

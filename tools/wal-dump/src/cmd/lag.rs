@@ -116,7 +116,7 @@ fn verdict(state: &LogState, segment: &SegmentInfo, readers: &[Reader]) -> Strin
     match segment.state {
         _ if segment.foreign.is_some() => "foreign: not of this log, passed by and never deleted".into(),
         SegmentState::Ready => "ready: allocated ahead, empty".into(),
-        SegmentState::Unreadable => "cannot be read: left for a person".into(),
+        SegmentState::Unreadable => "cannot be read: never deleted automatically".into(),
         SegmentState::Unreachable => {
             format!("cannot be reached: {}", segment.unreachable.as_deref().unwrap_or("no reason is known"))
         }
