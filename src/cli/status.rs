@@ -15,7 +15,7 @@ use config::room::LogRoom;
 use ops::compactor::Snapshot;
 use ops::health::Condition;
 use ops::host;
-use ops::memory::Report;
+use ops::memory::MemoryReport;
 use ops::status::VenueStatus;
 
 /// Arguments of `tapedeck status`.
@@ -104,8 +104,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let hours = room.hours().map_or_else(|| "?".into(), |hours| hours.to_string());
         writeln!(text, "log                room for {hours} hours: {}", room.text())?;
     }
-    for (venue, told) in &breaks {
-        writeln!(text, "candles            {}: {}", line(venue), line(told))?;
+    for (venue, why) in &breaks {
+        writeln!(text, "candles            {}: {}", line(venue), line(why))?;
     }
     for (service, problems) in &wrong {
         for problem in problems {
@@ -187,13 +187,13 @@ fn age(ms: Option<u64>) -> String {
 fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
     let (collectors, asked) =
         runtime()?.block_on(async { (outside::collectors(&cfg.capture).await, outside::compactor(&cfg.api).await) });
-    let collectors: Vec<Report> = collectors.into_iter().filter_map(|c| c.memory).collect();
+    let collectors: Vec<MemoryReport> = collectors.into_iter().filter_map(|c| c.memory).collect();
     let compactor = asked.clone().ok().and_then(|all| serde_json::from_value::<Snapshot>(all).ok()?.memory);
     let silent = [
         ("collector", collectors.is_empty().then_some(Unknown::Silent(cfg.collector.listen))),
         ("compactor", asked.err()),
     ];
-    let reports: Vec<Report> = collectors.into_iter().chain(compactor).collect();
+    let reports: Vec<MemoryReport> = collectors.into_iter().chain(compactor).collect();
     if json {
         return print_out(&format!("{}\n", serde_json::json!({ "memory": reports })));
     }
@@ -201,7 +201,7 @@ fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
         !reports.is_empty(),
         "no service says how its memory is\n  where: /v1/status of collector and compactor\n  fix:   start them, or check [collector] listen and [api] listen"
     );
-    let mut text: String = reports.iter().map(Report::text).collect();
+    let mut text: String = reports.iter().map(MemoryReport::text).collect();
     for (service, unknown) in silent.iter().filter_map(|(service, unknown)| Some((service, unknown.as_ref()?))) {
         writeln!(text, "{service:<10} {}", line(&unknown.to_string()))?;
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_of_the_compactor_is_told_and_what_is_red_has_a_line_of_its_own() {
+    fn a_ban_of_the_compactor_is_reported_and_what_is_red_has_a_line_of_its_own() {
         let of = |reason: &str, red: bool| serde_json::json!({"reason": reason, "of": "gate-spot", "red": red, "since_ns": 1, "text": "until\n9"});
         let status = serde_json::json!({ "conditions": [of("banned", false), of("repair_failing", true)] });
         let mut text = String::new();

@@ -167,7 +167,7 @@ impl SharedLog {
         }
         let failed = match outcome.as_ref() {
             Ok(report) => {
-                log_repairs::tell(&self.dir, report);
+                log_repairs::report_repair(&self.dir, report);
                 report.needed().next().map(ToString::to_string)
             }
             Err(err) => {

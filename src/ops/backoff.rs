@@ -1,4 +1,4 @@
-//! When to try again: exponential with full jitter, from 1 s to 30 s (or what is asked for), forgotten after 10 s of good data and all but
+//! When to try again: exponential with full jitter, from 1 s to 30 s (or as requested), forgotten after 10 s of good data and all but
 //! forgotten after 1 s of it.
 //!
 //! Draws no random number itself: it is handed a source, so tests own it.
@@ -57,7 +57,7 @@ impl Backoff {
         jittered(FIRST, self.max, self.failures, random()).max(MIN)
     }
 
-    /// Tells how long data flowed; enough of it forgets the failures.
+    /// Takes how long data flowed; enough of it forgets the failures.
     pub fn good(&mut self, lasted: Duration) {
         if lasted >= GOOD {
             self.failures = 0;

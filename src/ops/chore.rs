@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::supervise;
 
-type Job = Box<dyn FnOnce() + Send>;
+type Chore = Box<dyn FnOnce() + Send>;
 
 /// Runs `work` on the thread and gives its answer; its panic is the caller's.
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -28,10 +28,10 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 }
 
 /// Everybody waits for an answer before asking again: no more jobs than askers are ever in it.
-fn queue() -> Option<&'static mpsc::Sender<Job>> {
-    static QUEUE: OnceLock<Option<mpsc::Sender<Job>>> = OnceLock::new();
+fn queue() -> Option<&'static mpsc::Sender<Chore>> {
+    static QUEUE: OnceLock<Option<mpsc::Sender<Chore>>> = OnceLock::new();
     let queue = QUEUE.get_or_init(|| {
-        let (jobs, queue) = mpsc::channel::<Job>();
+        let (jobs, queue) = mpsc::channel::<Chore>();
         let thread = std::thread::Builder::new().name("chores".into()).spawn(move || {
             // No job panics: each catches what it runs.
             queue.into_iter().for_each(|job| job());
@@ -39,7 +39,7 @@ fn queue() -> Option<&'static mpsc::Sender<Job>> {
         match thread {
             Ok(_) => Some(jobs),
             Err(err) => {
-                tracing::warn!(error = %err, "no thread for looks at disks and directories; the runtime's own are taken");
+                tracing::warn!(error = %err, "cannot start the thread for disk checks; the runtime's threads do them");
                 None
             }
         }
@@ -61,8 +61,8 @@ mod tests {
         assert_eq!(threads.len(), 1, "{threads:?}");
         assert!(!threads.contains(&None));
         let panics = async { run(|| -> u8 { panic!("as a test") }).await };
-        let told = supervise::Supervisor::default().once(supervise::Task::Disks, "", panics).await;
-        assert!(told.is_err_and(|p| p.message == "as a test" && p.place.starts_with("src/ops/chore.rs:")));
+        let panicked = supervise::Supervisor::default().once(supervise::Task::Disks, "", panics).await;
+        assert!(panicked.is_err_and(|p| p.message == "as a test" && p.place.starts_with("src/ops/chore.rs:")));
         assert_eq!(run(|| 7).await, 7);
     }
 }

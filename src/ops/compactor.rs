@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exposition::{Exposition, Value};
 use crate::health::{Condition, Conditions, Health, Reason};
-use crate::memory::{Pressure, Report};
+use crate::memory::{MemoryReport, Pressure};
 use crate::supervise::Supervisor;
 use crate::values;
 
@@ -83,7 +83,7 @@ pub struct VenueStatus {
     pub rows_total: u64,
     /// Rows per table since the start of the process.
     pub rows: BTreeMap<String, u64>,
-    /// Holes in ids that stayed open, since the start of the process.
+    /// Gaps in ids that stayed open, since the start of the process.
     pub gaps: u64,
     /// Rows removed because they were there, since the start of the process.
     pub repeated: u64,
@@ -145,16 +145,16 @@ pub struct VenueStatus {
     /// A log of repairs: most of the time nobody writes it, and it may not exist.
     #[serde(default)]
     pub of_repairs: bool,
-    /// Holes that wait for their repair.
+    /// Gaps that wait for their repair.
     #[serde(default)]
     pub repairs_waiting: u64,
-    /// Holes fetched wholly since the start of the process.
+    /// Gaps fetched completely since the start of the process.
     #[serde(default)]
     pub repaired: u64,
-    /// Holes given up since the start of the process.
+    /// Gaps given up since the start of the process.
     #[serde(default)]
     pub unrepaired: u64,
-    /// Rows fetched for holes since the start of the process.
+    /// Rows fetched for gaps since the start of the process.
     #[serde(default)]
     pub repaired_rows: u64,
 }
@@ -162,11 +162,11 @@ pub struct VenueStatus {
 /// A copy of everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// By venue word; logs of repairs as `<venue>.repair`.
+    /// By venue name; logs of repairs as `<venue>.repair`.
     pub venues: BTreeMap<String, VenueStatus>,
     /// Memory of the process.
     #[serde(default)]
-    pub memory: Option<Report>,
+    pub memory: Option<MemoryReport>,
     /// What is wrong now.
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -233,7 +233,7 @@ impl CompactorStatus {
         Snapshot { venues, memory: Some(self.pressure.report()), conditions: self.conditions().list() }
     }
 
-    /// Changes the entry of one log: a venue word, or `<venue>.repair`.
+    /// Changes the entry of one log: a venue name, or `<venue>.repair`.
     pub fn update(&self, log: &str, change: impl FnOnce(&mut VenueStatus)) {
         let mut all = self.lock();
         if let Some(v) = all.venues.get_mut(log) {
@@ -245,10 +245,10 @@ impl CompactorStatus {
 
     /// One sentence per reason why a venue is not followed as it should be; empty when all is well.
     pub fn problems(&self) -> Vec<String> {
-        // A failure is told by its condition, also while the log is read again.
-        let told = |name: &str| self.conditions().text(Reason::StartingOver, name).is_some();
+        // A failure is reported by its condition, also while the log is read again.
+        let is_reported = |name: &str| self.conditions().text(Reason::StartingOver, name).is_some();
         let once = |(name, v): (&String, &VenueStatus)| {
-            let problem = v.problem().filter(|_| v.activity != Activity::Retrying || !told(name));
+            let problem = v.problem().filter(|_| v.activity != Activity::Retrying || !is_reported(name));
             problem.map(|p| format!("{name}: {p}"))
         };
         let mut all: Vec<String> = self.lock().venues.iter().filter_map(once).collect();
@@ -314,12 +314,12 @@ impl Snapshot {
             "frames_decoded_total", "Frames that became rows." => v.decoded;
             "frames_control_total", "Acknowledgements and notices." => v.control;
             "frames_undecodable_total", "Frames kept in table frames, as a whole or for a part. A rise means the venue changed its format." => v.undecodable;
-            "gaps_total", "Holes in the venue's ids. A rise means rows are missing." => v.gaps;
+            "gaps_total", "Gaps in the venue's ids. A rise means rows are missing." => v.gaps;
             "dedupe_evicted_keys_total", "Dedupe window too small: keys forgotten early, rows of two lines may stand twice." => v.evicted_keys;
             "repeated_rows_total", "Rows removed: two connections brought them." => v.repeated;
-            "repairs_waiting", "Holes that wait for their repair over REST." => v.repairs_waiting;
-            "repaired_total", "Holes fetched wholly over REST." => v.repaired;
-            "unrepaired_total", "Holes that REST could not fill." => v.unrepaired;
+            "repairs_waiting", "Gaps that wait for their repair over REST." => v.repairs_waiting;
+            "repaired_total", "Gaps fetched completely over REST." => v.repaired;
+            "unrepaired_total", "Gaps that REST could not fill." => v.unrepaired;
             "repaired_rows_total", "Rows fetched over REST." => v.repaired_rows;
             "lost_ranges_total", "Ranges of the log that could not be read. Must stay 0." => v.lost_ranges;
             "lag_bytes", "Log bytes not handled yet." => v.lag_bytes;

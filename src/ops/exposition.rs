@@ -120,7 +120,7 @@ impl Collector for Exposition {
     }
 }
 
-/// The text of what `fill` tells.
+/// The text of what `fill` writes.
 pub fn text(fill: impl FnOnce(&mut Exposition)) -> String {
     let mut exposition = Exposition::default();
     fill(&mut exposition);

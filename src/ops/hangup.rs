@@ -1,4 +1,4 @@
-//! SIGHUP, written once: read your configuration anew. Stopping is the business of [`crate::shutdown`] alone.
+//! SIGHUP, written once: read your configuration again. Stopping is the business of [`crate::shutdown`] alone.
 //!
 //! The kernel sends the same signal when the terminal of a process goes away. A service that somebody runs by hand ends
 //! then, as it would without this module, but cleanly; whoever wants it to go on uses `nohup` or a service manager.
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::shutdown::Shutdown;
 use crate::supervise::{Supervisor, Task};
 
-/// Gives one message per request to read the configuration anew; requests that come while one waits are that one.
+/// Gives one message per request to read the configuration again; requests that come while one waits are that one.
 /// `shutdown` is triggered when the terminal went away instead.
 ///
 /// # Errors
@@ -20,10 +20,10 @@ pub fn hangups(shutdown: &Shutdown, supervisor: &Supervisor) -> std::io::Result<
     let mut first = Some(signal(SignalKind::hangup())?);
     let had_terminal = std::io::stdin().is_terminal();
     let shutdown = shutdown.clone();
-    let (tell, told) = mpsc::channel(1);
+    let (sender, receiver) = mpsc::channel(1);
     // Heard to the end of the process.
     supervisor.spawn(Task::Hangup, "", &Shutdown::new(), move || {
-        let (shutdown, tell, signals) = (shutdown.clone(), tell.clone(), first.take());
+        let (shutdown, sender, signals) = (shutdown.clone(), sender.clone(), first.take());
         async move {
             let Some(mut signals) = signals.or_else(|| signal(SignalKind::hangup()).ok()) else { return };
             while signals.recv().await.is_some() {
@@ -31,11 +31,11 @@ pub fn hangups(shutdown: &Shutdown, supervisor: &Supervisor) -> std::io::Result<
                 if had_terminal && !std::io::stdin().is_terminal() {
                     shutdown.trigger();
                 } else {
-                    // Full: it is asked for already.
-                    let _ = tell.try_send(());
+                    // Full: it is requested already.
+                    let _ = sender.try_send(());
                 }
             }
         }
     });
-    Ok(told)
+    Ok(receiver)
 }

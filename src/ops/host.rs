@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_told_from_a_later_one_of_its_number() {
+    fn a_process_is_distinguished_from_a_later_one_of_its_number() {
         let own = process_began(std::process::id()).unwrap();
         assert_eq!(process_began(std::process::id()), Some(own));
         assert_eq!(began("7 (a b) c) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 1"), Some(4_711));

@@ -2,7 +2,7 @@
 //! every attempt.
 //!
 //! Several readers of one process stand before the same tail and try one after the other; a sentence about one log is
-//! told once, and again every ten minutes while it stays true.
+//! reported once, and again every ten minutes while it stays true.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use wal_format::RepairReport;
 
 use crate::clock;
 
-/// What lasts is told again after this, ns.
+/// What lasts is reported again after this, ns.
 const TELL_AGAIN_NS: u64 = 600_000_000_000;
 
-static TOLD: Mutex<Told> = Mutex::new(Told(BTreeMap::new()));
+static REPORTED: Mutex<Reported> = Mutex::new(Reported(BTreeMap::new()));
 
-/// Tells what a repair of the log in `dir` could not do, what it moved, and what the disk lost.
-pub fn tell(dir: &Path, report: &RepairReport) {
+/// Reports what a repair of the log in `dir` could not do, what it moved, and what the disk lost.
+pub fn report_repair(dir: &Path, report: &RepairReport) {
     for failure in &report.failures {
         if failure.passed {
             warn(dir, &format!("{failure}; every reader has passed it"));
@@ -36,14 +36,14 @@ pub fn tell(dir: &Path, report: &RepairReport) {
     }
 }
 
-/// An error line about the log in `dir`, unless it was told lately.
+/// An error line about the log in `dir`, unless it was reported lately.
 pub fn error(dir: &Path, what: &str) {
     if is_news(dir, what) {
         tracing::error!(log = %dir.display(), "{what}");
     }
 }
 
-/// A warning about the log in `dir`, unless it was told lately.
+/// A warning about the log in `dir`, unless it was reported lately.
 pub fn warn(dir: &Path, what: &str) {
     if is_news(dir, what) {
         tracing::warn!(log = %dir.display(), "{what}");
@@ -51,13 +51,13 @@ pub fn warn(dir: &Path, what: &str) {
 }
 
 fn is_news(dir: &Path, what: &str) -> bool {
-    TOLD.lock().unwrap_or_else(PoisonError::into_inner).is_news(dir, what, clock::now().mono_ns)
+    REPORTED.lock().unwrap_or_else(PoisonError::into_inner).is_news(dir, what, clock::now().mono_ns)
 }
 
-/// What was told of which log, and when.
-struct Told(BTreeMap<(PathBuf, String), u64>);
+/// What was reported of which log, and when.
+struct Reported(BTreeMap<(PathBuf, String), u64>);
 
-impl Told {
+impl Reported {
     fn is_news(&mut self, dir: &Path, what: &str, now_ns: u64) -> bool {
         self.0.retain(|_, at| now_ns.saturating_sub(*at) < TELL_AGAIN_NS);
         let key = (dir.to_owned(), what.to_owned());
@@ -70,10 +70,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lasts_is_told_once_of_each_log_and_again_after_ten_minutes() {
+    fn what_lasts_is_reported_once_of_each_log_and_again_after_ten_minutes() {
         const S: u64 = 1_000_000_000;
-        let mut told = Told(BTreeMap::new());
-        let mut is_news = |dir: &str, what, at| told.is_news(Path::new(dir), what, at);
+        let mut reported = Reported(BTreeMap::new());
+        let mut is_news = |dir: &str, what, at| reported.is_news(Path::new(dir), what, at);
         assert!(is_news("a", "x", 0));
         assert!(is_news("b", "x", 1));
         assert!(is_news("a", "y", 1));

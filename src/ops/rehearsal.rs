@@ -1,4 +1,4 @@
-//! Panics that a test asks for, so that what becomes of a task is rehearsed.
+//! Panics that a test requests, so that what becomes of a task is rehearsed.
 //!
 //! In debug builds and with the cargo feature `failpoints`, `TAPEDECK_PANIC=<task>[@<of>][:<times>[:<after ms>]]` makes
 //! a task panic: `venue.clock:3`, `compact@gate-spot:1:5000`. Threads panic where they begin, or at a named point of
@@ -43,7 +43,7 @@ impl Rehearsal {
         self.name == name && self.of.as_ref().is_none_or(|wanted| wanted == of)
     }
 
-    /// How long after its beginning this work is to panic, if it is to.
+    /// How long after its start this work is to panic, if it is to.
     pub fn due(&self, name: &str, of: &str) -> Option<Duration> {
         let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
         (self.is_for(name, of) && left > 0).then_some(self.after)

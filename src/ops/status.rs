@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wal_format::regular;
 
 use crate::health::Condition;
-use crate::memory::Report;
+use crate::memory::MemoryReport;
 
 /// What a connection slot does now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Counts {
     pub bytes: u64,
     /// Messages that are no data: acknowledgements, errors, notices.
     pub control: u64,
-    /// Data frames of streams that were not asked for.
+    /// Data frames of streams that were not subscribed.
     pub unasked: u64,
     /// Errors the venue sent.
     pub refused: u64,
@@ -122,7 +122,7 @@ pub struct Status {
     pub venues: Vec<VenueStatus>,
     /// Memory of the process.
     #[serde(default)]
-    pub memory: Option<Report>,
+    pub memory: Option<MemoryReport>,
     /// What is wrong now.
     #[serde(default)]
     pub conditions: Vec<Condition>,

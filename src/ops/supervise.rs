@@ -1,11 +1,11 @@
 //! Every task and thread of both services runs under this roof, so that none of them ends unnoticed.
 //!
 //! ```text
-//!  keep:    work -> panics, or ends unasked -> told -> pause (1 s .. 30 s) -> work again -> ... -> asked to stop
-//!  once:    work -> panics                  -> told -> the owner decides: begins anew, or leaves it
-//!  needed:  work -> panics, or ends unasked -> told -> the service stops in order, exit code 11
+//!  keep:    work -> panics, or ends unasked -> reported -> pause (1 s .. 30 s) -> work again -> ... -> asked to stop
+//!  once:    work -> panics                  -> reported -> the owner decides: restarts it, or leaves it
+//!  needed:  work -> panics, or ends unasked -> reported -> the service stops in order, exit code 11
 //! ```
-//! *Told* is an error line with the task's name, the panic's message and its place; `tapedeck_task_panics_total`; and a
+//! *Reported* is an error line with the task's name, the panic's message and its place; `tapedeck_task_panics_total`; and a
 //! red condition ([`Reason::TaskDown`]) which stays until the task has run well for a minute. [`Task`] is the list of
 //! all of them: what each does, and what becomes of it.
 //!
@@ -45,9 +45,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What becomes of a task that panicked, or ended although nobody asked it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// It begins anew, after a pause that grows; all others go on.
+    /// It restarts after a pause that grows; all others go on.
     Again,
-    /// It is told, and the service goes on without it: others of its kind come.
+    /// It is reported, and the service goes on without it: others of its kind come.
     MayEnd,
     /// What it held cannot be built again in this process: the service stops in order with
     /// exit code 11, and whoever started it starts it again.
@@ -56,7 +56,7 @@ pub enum Then {
 
 macro_rules! tasks {
     ($($(#[$doc:meta])* $task:ident: $name:literal, $then:ident;)+) => {
-        /// All tasks and threads of both services. The names stand in metrics and alerts: never rename, never reuse.
+        /// All tasks and threads of both services. The names are used in metrics and alerts: never rename, never reuse.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Task { $($(#[$doc])* $task,)+ }
 
@@ -82,7 +82,7 @@ tasks! {
     Signals: "signals", Again;
     /// Both: SIGHUP.
     Hangup: "hangup", Again;
-    /// Both: what SIGHUP asks for.
+    /// Both: what SIGHUP requests.
     Reload: "reload", Again;
     /// Both: signs of life for the service manager.
     Notify: "notify", Again;
@@ -104,21 +104,21 @@ tasks! {
     Closing: "venue.closing", MayEnd;
     /// Collector: clock records, a venue's line of statistics.
     Clock: "venue.clock", Again;
-    /// Collector: listings and delistings; the whole venue begins anew.
+    /// Collector: listings and delistings; the whole venue restarts.
     Listing: "venue.listing", Again;
     /// Collector: the threads of a log's writer, which syncs and makes segments; the log is opened as a new run.
     Writer: "venue.writer", Again;
     /// Collector: order books over REST.
     Snapshots: "venue.snapshots", Again;
-    /// Collector: what other processes ask for.
+    /// Collector: what other processes request.
     Requests: "venue.requests", Again;
-    /// Compactor: one log into the lake (thread); begins anew from what is durable. In a drain: exit code 11.
+    /// Compactor: one log into the lake (thread); restarts from what is durable. In a drain: exit code 11.
     Compact: "compact", Again;
     /// Compactor: segments into archives (thread).
     Archive: "archive", Again;
     /// Compactor: age and size of archive and lake.
     Retention: "retention", Again;
-    /// Compactor: holes over REST, one per venue.
+    /// Compactor: gaps over REST, one per venue.
     Repair: "repair", Again;
     /// Compactor: whether an exchange bans it.
     Bans: "bans", Again;
@@ -130,7 +130,7 @@ tasks! {
     Client: "api.client", MayEnd;
     /// Compactor: candles to WebSocket clients.
     Push: "api.push", Again;
-    /// Compactor: trades into candles of one venue (thread); begins anew from its last checkpoint.
+    /// Compactor: trades into candles of one venue (thread); restarts from its last checkpoint.
     Candles: "klines", Again;
     /// Compactor: all open bars (thread).
     Bars: "klines.bars", Exit;
@@ -140,7 +140,7 @@ tasks! {
     Swap: "klines.swap", Again;
     /// Compactor: statistics of the candles (thread).
     CandleStats: "klines.stats", Again;
-    /// Compactor: beginnings of bars, one per venue (thread); what it was asked for stays marked until the next start.
+    /// Compactor: seeds of bars, one per venue (thread); what was requested of it stays marked until the next start.
     Seeds: "klines.seeds", Again;
     /// Compactor: the nightly comparison with the venue's candles.
     Nightly: "klines.nightly", Again;
@@ -178,7 +178,7 @@ impl Drop for Watch {
     }
 }
 
-/// The hook notes the place of a panic under watch, whose owner tells it; all others are told as before.
+/// The hook notes the place of a panic under watch, whose owner reports it; all others are reported as before.
 fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -186,7 +186,7 @@ fn install_hook() {
         std::panic::set_hook(Box::new(move |info| {
             let known = PLACE.with_borrow(Option::is_some);
             if WATCHED.get() == 0 || known {
-                // A second one before the first was told ends the process: both must be read somewhere.
+                // A second one before the first was reported ends the process: both must be read somewhere.
                 return before(info);
             }
             let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
@@ -210,7 +210,7 @@ impl Panicked {
     }
 }
 
-/// Runs `work`; its panic becomes an error. Tells nobody: see [`Supervisor::attempt`].
+/// Runs `work`; its panic becomes an error. Reports nothing: see [`Supervisor::attempt`].
 pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     install_hook();
     let watch = Watch::begin();
@@ -299,7 +299,7 @@ impl Supervisor {
         );
     }
 
-    /// Runs a future to its end; a panic of it is told and returned.
+    /// Runs a future to its end; a panic of it is reported and returned.
     pub async fn once<T>(&self, task: Task, of: &str, work: impl Future<Output = T>) -> Result<T, Panicked> {
         install_hook();
         let mut work = pin!(self.rehearsed(task, of, work));
@@ -364,26 +364,26 @@ impl Supervisor {
         tokio::spawn(async move { me.keep(task, &of, &stop, work).await })
     }
 
-    /// Hands what is `told` to `take`, one after the other, until `shutdown` or until nobody tells any more. What panics on
+    /// Hands what is `received` to `take`, one after the other, until `shutdown` or until the senders are gone. What panics on
     /// one goes on with the next.
     pub fn each<T: Send + 'static, F: Future<Output = ()> + Send + 'static>(
         &self,
         task: Task,
-        told: mpsc::Receiver<T>,
+        received: mpsc::Receiver<T>,
         shutdown: &Shutdown,
         take: impl Fn(T) -> F + Send + Sync + 'static,
     ) {
-        let all = Arc::new((tokio::sync::Mutex::new(told), take));
+        let all = Arc::new((tokio::sync::Mutex::new(received), take));
         let stop = shutdown.clone();
         self.spawn(task, "", shutdown, move || {
             let (all, stop) = (Arc::clone(&all), stop.clone());
             async move {
-                let (told, take) = &*all;
-                let mut told = told.lock().await;
+                let (received, take) = &*all;
+                let mut received = received.lock().await;
                 loop {
                     let next = tokio::select! {
                         () = stop.wait() => return,
-                        next = told.recv() => next,
+                        next = received.recv() => next,
                     };
                     let Some(next) = next else { return };
                     take(next).await;
@@ -392,7 +392,7 @@ impl Supervisor {
         });
     }
 
-    /// Runs `work` here; a panic of it is told and returned.
+    /// Runs `work` here; a panic of it is reported and returned.
     ///
     /// # Errors
     /// The panic.
@@ -445,13 +445,13 @@ impl Supervisor {
         self.conditions().clear_after(Reason::TaskDown, &place(task, of), WELL);
     }
 
-    /// Counts and tells a panic that its owner noticed by itself.
+    /// Counts and reports a panic that its owner noticed by itself.
     pub fn report(&self, task: Task, of: &str, message: &str) {
         let place = "a place that its own line on stderr names".to_owned();
         self.panicked(task, of, &Panicked { message: message.to_owned(), place });
     }
 
-    /// Counts and tells a panic.
+    /// Counts and reports a panic.
     fn panicked(&self, task: Task, of: &str, panicked: &Panicked) {
         let mut panics = self.0.panics.lock().unwrap_or_else(PoisonError::into_inner);
         let times = panics.entry(task).or_default();
@@ -471,7 +471,7 @@ impl Supervisor {
         }
     }
 
-    /// After an end: whether the task begins anew. One that `ended` without a panic is told here.
+    /// After an end: whether the task restarts. One that `ended` without a panic is reported here.
     fn goes_on(&self, task: Task, of: &str, ended: bool) -> bool {
         if ended && task.then() != Then::MayEnd {
             let what = "ended although nobody asked it to";
@@ -527,12 +527,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_told_with_task_message_and_place_and_is_red_until_the_task_has_run_well() {
+    async fn a_panic_is_reported_with_task_message_and_place_and_is_red_until_the_task_has_run_well() {
         let s = Supervisor::default();
         let number = 7;
-        let told = s.once(Task::Clock, "gate-spot", async move { assert_eq!(number % 2, 0, "odd {number}") });
-        let told = told.await.unwrap_err();
-        assert!(told.message.contains("odd 7") && told.place.starts_with("src/ops/supervise.rs:"), "{told}");
+        let panic = s.once(Task::Clock, "gate-spot", async move { assert_eq!(number % 2, 0, "odd {number}") });
+        let panic = panic.await.unwrap_err();
+        assert!(panic.message.contains("odd 7") && panic.place.starts_with("src/ops/supervise.rs:"), "{panic}");
         let problems = s.conditions().problems();
         assert!(
             problems[0].starts_with("task venue.clock of gate-spot: panicked at src/ops/supervise.rs:"),
@@ -588,11 +588,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_on_a_helper_thread_is_told_as_the_panic_of_whoever_waits_with_its_own_place() {
+    async fn a_panic_on_a_helper_thread_is_reported_as_the_panic_of_whoever_waits_with_its_own_place() {
         let s = Supervisor::default();
         let waits = s.once(Task::Requests, "", async { blocking(|| -> u8 { panic!("in the depth") }).await });
-        let told = waits.await.unwrap_err();
-        assert!(told.message == "in the depth" && told.place.starts_with("src/ops/supervise.rs:"), "{told}");
+        let panic = waits.await.unwrap_err();
+        assert!(panic.message == "in the depth" && panic.place.starts_with("src/ops/supervise.rs:"), "{panic}");
         assert!(s.once(Task::Requests, "", async { blocking(|| 5).await }).await.is_ok_and(|n| n == 5));
     }
 

@@ -1,4 +1,4 @@
-//! Log lines: set up once, to stderr, as text or JSON; and repeated warnings told once with a count.
+//! Log lines: set up once, to stderr, as text or JSON; and repeated warnings logged once with a count.
 //!
 //! Lines of statistics have a target of their own, [`STATS`], shown at any level: `warn` is for what is wrong, and
 //! somebody who reads a log wants to see every minute that it lives and how; so are answers to whoever sends SIGHUP.
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_warnings_are_told_once_per_interval_with_the_number_kept_back() {
+    fn repeated_warnings_are_logged_once_per_interval_with_the_number_kept_back() {
         let limited = RateLimited::new(Duration::from_secs(10));
         let start = Instant::now();
         assert_eq!(limited.allow_at(start), Some(0));

@@ -215,7 +215,7 @@ impl LiveLog {
         self.refused = None;
         let attempt = match wal_format::repair(&self.dir) {
             Ok(report) => {
-                log_repairs::tell(&self.dir, &report);
+                log_repairs::report_repair(&self.dir, &report);
                 // What every reader has passed is told and no more: nobody waits for it.
                 self.failures = report.needed().map(|f| (f.segment, f.to_string())).collect();
                 self.passed.retain(|id, _| report.failure_of(*id).is_some());

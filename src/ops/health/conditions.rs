@@ -13,7 +13,7 @@
 //! - Who looks again and again says what it sees: [`Conditions::set`] with a text, or with `None`.
 //! - What is mended but not trusted yet stays red for a while: [`Conditions::clear_after`].
 //! - A new kind of trouble is a new [`Reason`]: the enum is the list. Red reasons make `/health` 503, the others only
-//!   stand in the status.
+//!   are in the status.
 //!
 //! At hand as [`CompactorStatus::conditions`](crate::compactor::CompactorStatus::conditions) in the compactor, and in the
 //! collector of [`Metrics`](collect::metrics::Metrics::conditions) and of each venue's metrics. One list per
@@ -30,7 +30,7 @@ use crate::clock;
 use crate::exposition::Exposition;
 use model::Ban;
 
-/// Why somebody should look. The words stand in metrics and alerts: never rename, never reuse.
+/// Why somebody should look. The names are used in metrics and alerts: never rename, never reuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -70,7 +70,7 @@ impl Reason {
         Reason::ClockAhead,
     ];
 
-    /// The word in metrics.
+    /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::TaskDown => "task_down",

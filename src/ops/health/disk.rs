@@ -182,16 +182,16 @@ mod tests {
     #[test]
     fn what_fills_a_disk_beside_the_teeth_of_the_log_is_seen() {
         let mut g = DiskGauge::new(GIB, 60);
-        let mut told = None;
+        let mut reported = None;
         for s in (0..9 * 3_600).step_by(10) {
             g.look(tooth(60, 60, 90, 5 << 10, s), at(s));
-            if told.is_none() && g.problem().is_some() {
-                told = Some((s, g.lasts_s().unwrap_or_default()));
+            if reported.is_none() && g.problem().is_some() {
+                reported = Some((s, g.lasts_s().unwrap_or_default()));
             }
         }
         // 5 GiB an hour beside the log: what is free then, 20 GiB, lasts four hours.
-        let (s, lasts) = told.unwrap_or_default();
-        assert!((5 * 3_600..9 * 3_600).contains(&s) && (3 * 3_600..4 * 3_600).contains(&lasts), "{told:?}");
+        let (s, lasts) = reported.unwrap_or_default();
+        assert!((5 * 3_600..9 * 3_600).contains(&s) && (3 * 3_600..4 * 3_600).contains(&lasts), "{reported:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What no single room sees: the disk that fills up, and a log that nobody reads off; and the list of all that is
 //! wrong now, whoever found it ([`Conditions`]).
 //!
-//! Looks every ten seconds, remembers two hours, and tells `/health` and `/metrics` of both services.
+//! Looks every ten seconds, remembers two hours, and reports to `/health` and `/metrics` of both services.
 //! Writes nothing and stops nothing: what to do about it is a person's decision.
 
 mod conditions;
@@ -94,7 +94,7 @@ impl Health {
             }
         }
         for (_, dir, readers) in &self.readers {
-            // A log that is not there yet, or cannot be listed, is told by whoever works with it.
+            // A log that is not there yet, or cannot be listed, is reported by whoever works with it.
             let Ok(state) = wal_format::log_state(dir) else { continue };
             readers.lock().unwrap_or_else(PoisonError::into_inner).look(&state, now.mono_ns);
         }

@@ -95,8 +95,8 @@ mod tests {
         r.one("lake", at(100), 5, 0);
         r.one("lake", at(100), 9 << 20, 900 * S);
         assert!(r.problems(900 * S).is_empty());
-        let told = r.problems(960 * S);
-        assert!(told.len() == 1 && told[0].contains("16 min, 9 MiB"), "{told:?}");
+        let reported = r.problems(960 * S);
+        assert!(reported.len() == 1 && reported[0].contains("16 min, 9 MiB"), "{reported:?}");
         r.one("lake", at(200), 3, 961 * S);
         assert!(r.problems(1_800 * S).is_empty());
         // All read; then nothing for hours, then a first record: the wait begins with it.

@@ -34,7 +34,7 @@ pub struct Usage {
 }
 
 /// The cgroups with memory accounting this process is in, the innermost first, and the directory of v2 whose
-/// `memory.pressure` tells of it. `cgroup` and `mountinfo` are the texts of /proc/self/cgroup and mountinfo.
+/// `memory.pressure` reports it. `cgroup` and `mountinfo` are the texts of /proc/self/cgroup and mountinfo.
 pub fn find(cgroup: &str, mountinfo: &str) -> (Vec<Cgroup>, Option<PathBuf>) {
     let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
     let path_of = |wanted: fn(&str, &str) -> bool| {

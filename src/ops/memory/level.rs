@@ -1,4 +1,4 @@
-//! How tight memory is, as one of three words, and when the word changes. Pure: told the time, knows no file.
+//! How tight memory is, as one of three levels, and when the level changes. Pure: gets the time, knows no file.
 //!
 //! A level is taken at once and left late: going up needs one reading at the threshold, going down needs every
 //! reading of [`HOLD_NS`] to lie [`MARGIN`] below it, and goes one step at a time. So readings that swing around a
@@ -23,7 +23,7 @@ impl Level {
     /// All, from the easiest on.
     pub const ALL: [Level; 3] = [Level::Normal, Level::Elevated, Level::Critical];
 
-    /// The word.
+    /// The name.
     pub fn as_str(self) -> &'static str {
         match self {
             Level::Normal => "normal",

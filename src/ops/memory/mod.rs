@@ -3,7 +3,7 @@
 //! ```text
 //!  /proc, cgroups, PSI --sample--> readings --gauge--> Level --> whoever can do with less asks Pressure::level
 //!                                                        |
-//!                      parts (estimates) --> Report <----+--> log line, counter, `pressure` event
+//!                      parts (estimates) --> MemoryReport <+--> log line, counter, `pressure` event
 //! ```
 //! - [`sample`] and [`cgroup`]: what the kernel says; [`level`]: readings to levels; [`shed`]: what a level costs.
 //! - [`parts`]: who holds how much; [`report`]: what is said about it; [`monitor`]: the thread, and [`Pressure`].
@@ -23,7 +23,7 @@ pub mod shed;
 pub use level::Level;
 pub use monitor::{Change, MemoryMonitor, Pressure, Settings};
 pub use parts::{Held, Part};
-pub use report::Report;
+pub use report::MemoryReport;
 
 /// What this process may use when nothing is configured: the smallest of its cgroups' limits and the machine's
 /// memory, MiB; 4096 when neither can be read.

@@ -18,7 +18,7 @@ use tracing::{error, warn};
 
 use super::level::{Gauge, Level, Reading, Thresholds};
 use super::parts::{Held, Part, Parts};
-use super::report::{Limit, Report};
+use super::report::{Limit, MemoryReport};
 use super::sample::{Places, Sample};
 use crate::clock;
 use crate::shutdown::Shutdown;
@@ -95,7 +95,7 @@ type Listener = Box<dyn Fn(&Change) + Send + Sync>;
 struct State {
     gauge: Gauge,
     /// Without parts and sheds, which are added when asked.
-    report: Report,
+    report: MemoryReport,
     critical_since: Option<u64>,
 }
 
@@ -142,12 +142,12 @@ impl Pressure {
     /// Of a process whose samples somebody else takes in ([`Pressure::observe`]).
     pub fn watched(settings: &Settings, service: &str) -> Pressure {
         let (elevated, critical) = (settings.elevated_percent, settings.critical_percent);
-        let report = Report {
+        let report = MemoryReport {
             service: service.to_owned(),
             since_ns: clock::wall_ns(),
             elevated_percent: elevated,
             critical_percent: critical,
-            ..Report::default()
+            ..MemoryReport::default()
         };
         let gauge = Gauge::new(Thresholds { elevated: elevated as f64, critical: critical as f64 });
         Pressure(Arc::new(Inner {
@@ -191,7 +191,7 @@ impl Pressure {
     }
 
     /// Everything now.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> MemoryReport {
         let mut report = lock(&self.0.state).report.clone();
         report.parts = self.0.parts.totals();
         let accounted: u64 = report.parts.values().filter(|p| p.held == Held::Own).map(|p| p.bytes).sum();
@@ -205,7 +205,7 @@ impl Pressure {
         lock(&self.0.state).report.alarms.clone()
     }
 
-    /// Takes a sample in; tells listeners when the level changes. The monitor does; tests provoke levels with it.
+    /// Takes a sample in; notifies listeners when the level changes. The monitor does; tests provoke levels with it.
     pub fn observe(&self, sample: &Sample, wall_ns: u64, mono_ns: u64) {
         let limits = limits(sample, &self.0.settings);
         let nearest = limits.first().cloned().unwrap_or_default();
@@ -232,13 +232,13 @@ impl Pressure {
         if from != to {
             let own_bytes = sample.process.own();
             let change = Change { service, from, to, at_ns: wall_ns, nearest, stall_percent, own_bytes };
-            tell(&change);
+            log_change(&change);
             lock(&self.0.listeners).iter().for_each(|listener| listener(&change));
         }
     }
 }
 
-fn tell(c: &Change) {
+fn log_change(c: &Change) {
     let (percent, limit) = (c.nearest.used_percent, &c.nearest.name);
     let (used_mib, limit_mib) = (c.nearest.used_bytes >> 20, c.nearest.limit_bytes >> 20);
     let (from, to, stall) = (c.from, c.to, c.stall_percent);
@@ -324,7 +324,7 @@ impl Drop for MemoryMonitor {
         self.ended.trigger();
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // Its panics were told, and nothing depends on it any more.
+            // Its panics were reported, and nothing depends on it any more.
             let _ = thread.join();
         }
     }

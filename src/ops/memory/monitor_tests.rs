@@ -20,7 +20,7 @@ fn own(mib: u64) -> Sample {
 }
 
 #[test]
-fn a_change_is_counted_told_to_listeners_and_dated_and_a_level_that_stays_is_not() {
+fn a_change_is_counted_sent_to_listeners_and_dated_and_a_level_that_stays_is_not() {
     let pressure = Pressure::watched(&settings(true), "compactor");
     let heard = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&heard);
@@ -102,7 +102,7 @@ fn what_no_part_accounts_for_is_shown_and_mapped_parts_do_not_count_as_own() {
         assert!(report.text().contains(words), "{words}: {}", report.text());
     }
     let json = serde_json::to_string(&report).unwrap();
-    assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    assert_eq!(serde_json::from_str::<MemoryReport>(&json).unwrap(), report);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub enum Held {
 }
 
 impl Held {
-    /// The word.
+    /// The name.
     pub fn as_str(self) -> &'static str {
         match self {
             Held::Own => "own",

@@ -1,4 +1,4 @@
-//! What is said about memory: one [`Report`], as JSON in `/v1/status`, as text for people, as Prometheus metrics.
+//! What is said about memory: one [`MemoryReport`], as JSON in `/v1/status`, as text for people, as Prometheus metrics.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub struct Limit {
 
 /// Memory of one process at one time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct MemoryReport {
     /// `collector`, `compactor`.
     pub service: String,
     /// How tight it is.
@@ -60,7 +60,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-impl Report {
+impl MemoryReport {
     /// For people.
     pub fn text(&self) -> String {
         let mut out = String::new();

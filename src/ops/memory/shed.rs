@@ -14,7 +14,7 @@
 //! | 8 | new WebSockets | taken | refused | API |
 //!
 //! Published bytes stay a function of the log and the manifest: row groups and zstd level change with the next part
-//! only and stand in its manifest, which is what a replay goes by; where staged pieces end never shows in a file.
+//! only and are in its manifest, which is what a replay goes by; where staged pieces end never shows in a file.
 //! The collector gives up nothing: what it holds besides a few MiB per connection is the mapped log and the segments
 //! prepared for it, page cache that the kernel writes back and takes by itself when it needs room.
 
