@@ -35,7 +35,7 @@ pub struct Target {
     pub headers: Vec<(&'static str, String)>,
     /// Which addresses to prefer.
     pub route: Route,
-    /// How the exchange tells of its limits.
+    /// How the exchange reports its limits.
     pub throttling: &'static Throttling,
 }
 
@@ -48,7 +48,7 @@ impl Target {
     }
 }
 
-/// A WebSocket whose text messages come as binary ones; [`TextAsBytes::was_text`] tells them apart.
+/// A WebSocket whose text messages come as binary ones; [`TextAsBytes::was_text`] distinguishes them.
 pub type Socket = WebSocketStream<TextAsBytes<Io>>;
 
 /// An open WebSocket and where it leads.

@@ -111,7 +111,7 @@ impl ConnectError {
         }
     }
 
-    /// The kind of the event that tells it: `proxy` where the way ended before the exchange, else `otherwise`.
+    /// The kind of the event that reports it: `proxy` where the way ended before the exchange, else `otherwise`.
     pub fn event_kind(&self, otherwise: &'static str) -> &'static str {
         if matches!(self, ConnectError::Proxy { .. }) { "proxy" } else { otherwise }
     }
@@ -124,7 +124,7 @@ impl ConnectError {
         }
     }
 
-    /// Why nobody at this address may ask for a while, where the venue says so.
+    /// Why this address may send no request for a while, where the venue says so.
     pub fn refusal(&self) -> Option<&Ban> {
         match self {
             ConnectError::Status { refusal, .. } => refusal.as_ref(),

@@ -22,7 +22,7 @@ pub struct Allowance {
     pub global_subscribe_delay_ms: u64,
 }
 
-/// A way out.
+/// An exit: an address that requests leave by.
 #[derive(Clone, Debug)]
 pub struct Exit {
     /// Over it; `None` = direct.
@@ -42,7 +42,7 @@ pub struct Exchange {
     pub base: String,
     /// What every request shows.
     pub headers: Vec<(&'static str, String)>,
-    /// How it tells of its limits.
+    /// How it reports its limits.
     pub throttling: &'static Throttling,
     /// Where processes share their budgets.
     pub budget_dir: PathBuf,

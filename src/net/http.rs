@@ -1,7 +1,7 @@
-//! HTTP/1.1 requests over a [`Dialer`]: the same way out, time limits and errors as the WebSockets have.
+//! HTTP/1.1 requests over a [`Dialer`]: the same proxy, time limits and errors as the WebSockets have.
 //!
 //! Connections without a request are kept for the next one; more requests at once open their own. Proxy variables of the
-//! environment are for other programs. Bodies are asked for uncompressed, so the stored bytes are those that were
+//! environment are for other programs. Bodies are requested uncompressed, so the stored bytes are those that were
 //! sent. Never follows a redirect, never retries what the venue may have seen, except over a kept connection that
 //! turned out to be closed.
 

@@ -4,7 +4,7 @@
 //! ```text
 //! Retry-After: 7 | 1.5 | Sun, 06 Nov 1994 08:49:37 GMT | 1796008942 | 1796008942123      seconds, a date, the time of the reset
 //! ```
-//! What an exchange says in words of its own stands in its [`Throttling`].
+//! What an exchange says in its own format is in its [`Throttling`].
 
 use std::time::Duration;
 
@@ -156,17 +156,17 @@ pub struct Used {
     pub window: Duration,
 }
 
-/// Reads the headers that tell the used weight.
+/// Reads the headers that report the used weight.
 pub(crate) fn used(known: &Throttling, headers: &HeaderMap) -> Option<Used> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    known.used.iter().find_map(|told| {
-        let counted = number(told.header)?;
-        let left = match told.left {
+    known.used.iter().find_map(|used| {
+        let counted = number(used.header)?;
+        let left = match used.left {
             Some(name) => Some(number(name)?),
             None => None,
         };
         let weight = counted.saturating_sub(left.unwrap_or(0));
-        Some(Used { weight, left, window: Duration::from_secs(told.window_s) })
+        Some(Used { weight, left, window: Duration::from_secs(used.window_s) })
     })
 }
 

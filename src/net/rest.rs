@@ -46,7 +46,7 @@ pub enum RestError {
         refusal: Option<Ban>,
         /// False for what a CDN, a firewall or a proxy says in the exchange's place.
         is_the_exchanges: bool,
-        /// The beginning of the body.
+        /// The start of the body.
         text: String,
     },
 }
@@ -73,14 +73,14 @@ impl RestError {
         }
     }
 
-    /// True when it is the exchange's word on this request, whoever asks: not one about our address, and no page of
+    /// True when it is the exchange's own answer to this request, whoever asks: not one about our address, and no page of
     /// somebody on the way.
     pub fn is_final(&self) -> bool {
         let of_the_address = matches!(self, RestError::Refused { refusal: Some(_), .. });
         !self.is_retryable() && !of_the_address
     }
 
-    /// True when this request, and nothing else, is what the exchange forbids: with its own word, or with 403, which holds
+    /// True when this request, and nothing else, is what the exchange forbids: with its own code, or with 403, which holds
     /// everybody back.
     pub fn is_about_request(&self) -> bool {
         self.is_final() || matches!(self, RestError::Refused { status: 403, .. })

@@ -78,7 +78,7 @@ fn credentials(file: &Path, proxy: &mut Proxy) -> Result<(), String> {
     proxy.check().map_err(|err| format!("{name}: {err}"))
 }
 
-/// The way out that a key names.
+/// The proxy that a key names.
 #[derive(Clone, Debug, Default)]
 pub enum Way {
     /// As for everybody.

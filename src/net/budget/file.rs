@@ -43,7 +43,7 @@ struct Stored {
 /// What became of a change.
 #[derive(Debug)]
 pub(super) struct Changed<T> {
-    pub told: T,
+    pub result: T,
     pub ledger: Ledger,
     /// Others do not know of it.
     pub unwritten: Option<io::Error>,
@@ -90,13 +90,13 @@ impl SharedFile {
         ledger.tidy(now_ns);
         ledger.owner = self.owner;
         ledger.forget_dead(|owner| owner == self.owner || host::process_began(owner.0) == Some(owner.1));
-        let told = work(&mut ledger, now_ns);
+        let result = work(&mut ledger, now_ns);
         let stored = Stored { version: VERSION, boot: self.boot.clone(), mono_ns: now_ns, wall_ns, ledger };
         let unwritten = write(&file, seq + 1, &stored).err();
         // Closing it would do as well.
         let _ = file.unlock();
         self.file = unwritten.is_none().then_some(file);
-        Ok(Changed { told, ledger: stored.ledger, unwritten })
+        Ok(Changed { result, ledger: stored.ledger, unwritten })
     }
 
     fn of_this_boot(&self, stored: Stored, now_ns: i64, wall_ns: i64) -> Ledger {
@@ -217,7 +217,7 @@ mod tests {
     fn done<T>(file: &mut SharedFile, work: impl FnOnce(&mut Ledger, i64) -> T) -> T {
         let changed = file.change(work).map_err(|(error, _)| error).unwrap();
         assert!(changed.unwritten.is_none());
-        changed.told
+        changed.result
     }
 
     fn error(file: &mut SharedFile) -> io::Error {

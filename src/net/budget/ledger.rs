@@ -20,7 +20,7 @@ const PIECES: i64 = 256;
 const PIECE_NS: i64 = 120_000_000;
 /// Between the exchange's count and our reading of it, ns.
 const SLACK_NS: i64 = 2_000_000_000;
-/// What is spent is remembered for this long at least, ns: the longest window that an exchange tells the count of.
+/// What is spent is remembered for this long at least, ns: the longest window that an exchange reports the count of.
 const MEMORY_NS: i64 = 62_000_000_000;
 /// And for this long at most, ns: the longest window that can be configured, and more.
 const MEMORY_MAX_NS: i64 = 3_700_000_000_000;
@@ -34,7 +34,7 @@ pub(super) const BAN_MAX_NS: i64 = 3 * 86_400 * 1_000_000_000;
 pub enum Class {
     /// The collector: whatever is left.
     Live,
-    /// Repairs, beginnings of candles, comparisons, the command line: all of them together a share, so that the collector
+    /// Repairs, seeds of candles, comparisons, the command line: all of them together a share, so that the collector
     /// always finds room.
     Background,
 }
@@ -196,7 +196,7 @@ pub(super) struct Ledger {
     pub(super) owner: Owner,
 }
 
-/// What is asked for.
+/// What is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// REST.
@@ -354,7 +354,7 @@ impl Ledger {
         }
     }
 
-    /// The clock that the times are of begins anew.
+    /// The clock that the times are of has restarted.
     pub(super) fn shift(&mut self, by_ns: i64) {
         self.rest.shift(by_ns);
         self.upgrades.shift(by_ns);

@@ -99,7 +99,7 @@ pub fn of(exchange: &Exchange, line: usize) -> Arc<Budget> {
     budget
 }
 
-/// `kucoin.direct`, `gate.via-proxy.example-1080-5f3a91c2`: a name of a file that shows no secret and tells exits apart, also those
+/// `kucoin.direct`, `gate.via-proxy.example-1080-5f3a91c2`: a name of a file that shows no secret and distinguishes exits, also those
 /// that differ by the user name alone. A simulator on this machine is not the exchange.
 fn name(group: &str, is_simulator: bool, exit: Option<&Proxy>) -> String {
     let simulated = if is_simulator { ".simulated" } else { "" };
@@ -164,12 +164,12 @@ impl Budget {
         self.turn(What::Rest(u64::from(weight), class), |_| ()).await
     }
 
-    /// Waits until a WebSocket may be opened; `told` hears of a ban that is waited for.
+    /// Waits until a WebSocket may be opened; `on_ban` hears of a ban that is waited for.
     ///
     /// # Cancel safety
     /// As [`Budget::request`].
-    pub async fn upgrade(self: &Arc<Self>, told: impl Fn(&Ban) + Send) -> Turn {
-        self.turn(What::Upgrade, told).await
+    pub async fn upgrade(self: &Arc<Self>, on_ban: impl Fn(&Ban) + Send) -> Turn {
+        self.turn(What::Upgrade, on_ban).await
     }
 
     /// A turn to connect that may have become old while something else was waited for: the same where it still is good, else
@@ -234,7 +234,7 @@ impl Budget {
         }
     }
 
-    async fn turn(self: &Arc<Self>, what: What, told: impl Fn(&Ban) + Send) -> Turn {
+    async fn turn(self: &Arc<Self>, what: What, on_ban: impl Fn(&Ban) + Send) -> Turn {
         let mut granted: Option<Waiting<'_>> = None;
         loop {
             let slot = granted.as_ref().map(|waiting| waiting.slot);
@@ -266,7 +266,7 @@ impl Budget {
                             "waiting until the exchange may be asked again"
                         );
                     }
-                    told(&ban);
+                    on_ban(&ban);
                     tokio::time::sleep(ban.wait).await;
                     None
                 }
@@ -289,10 +289,10 @@ impl Budget {
 
     fn change_now<T>(&self, work: impl FnOnce(&Budget, &mut Ledger, i64) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = self.change_state(&mut state, work);
+        let result = self.change_state(&mut state, work);
         let ban = state.ledger.banned(mono_ns()).cloned();
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = ban;
-        told
+        result
     }
 
     fn change_state<T>(&self, state: &mut State, work: impl FnOnce(&Budget, &mut Ledger, i64) -> T) -> T {
@@ -316,7 +316,7 @@ impl Budget {
                         alone(file, error);
                     }
                     *ledger = changed.ledger;
-                    return changed.told;
+                    return changed.result;
                 }
                 Err((error, work)) => {
                     alone(file, &error);
@@ -410,16 +410,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_ban_that_one_process_was_told_holds_rest_and_upgrades_of_all_before_anything_is_reserved() {
+    async fn a_ban_that_one_process_got_holds_rest_and_upgrades_of_all_before_anything_is_reserved() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = [(); 2].map(|()| process(&dir));
         a.ban(Ban { wait: HOUR, why: "HTTP status 418".into() }).await;
         a.ban(Ban { wait: Duration::from_secs(1), why: "HTTP status 429".into() }).await;
-        let told = Mutex::new(None);
-        assert!(waits(b.upgrade(|ban| *told.lock().unwrap() = Some(ban.clone()))).await);
-        let told = told.into_inner().unwrap().unwrap();
-        assert_eq!(told.why, "HTTP status 418", "the longest that was said");
-        assert!(told.wait > HOUR - Duration::from_secs(600));
+        let banned = Mutex::new(None);
+        assert!(waits(b.upgrade(|ban| *banned.lock().unwrap() = Some(ban.clone()))).await);
+        let banned = banned.into_inner().unwrap().unwrap();
+        assert_eq!(banned.why, "HTTP status 418", "the longest that was said");
+        assert!(banned.wait > HOUR - Duration::from_secs(600));
         assert_eq!(b.banned().unwrap().why, "HTTP status 418");
         assert!(waits(b.request(1, Class::Live)).await && waits(a.request(1, Class::Background)).await);
         let ledger = |budget: &Budget| budget.state.lock().unwrap().ledger.clone();

@@ -10,7 +10,7 @@ use wal_format::regular;
 /// Shorter tokens can be guessed.
 const MIN_TOKEN: usize = 16;
 
-/// Why there is no token to ask for.
+/// Why there is no token to require.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The variable cannot be read.
@@ -51,7 +51,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Reads the token out of the environment variable or the file that holds it; without either nobody is asked for one.
+    /// Reads the token out of the environment variable or the file that holds it; without either no token is required.
     ///
     /// # Errors
     /// When there is none, or one that is too short.
@@ -71,7 +71,7 @@ impl Access {
         Self::with_token(&text).map_err(|source| AccessError::Unfit { place, source })
     }
 
-    /// Asks for this token.
+    /// Requires this token.
     ///
     /// # Errors
     /// When it is shorter than 16 characters, or has others than visible ASCII.

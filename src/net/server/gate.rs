@@ -14,7 +14,7 @@ pub fn gate(listen: SocketAddr, hosts: &[String], origins: &[String], token: boo
 /// Whether a request may be answered.
 ///
 /// # Errors
-/// Status and words of the refusal.
+/// Status and text of the refusal.
 pub fn check(gate: &Gate, request: &Parts) -> Result<(), (StatusCode, String)> {
     let bytes = |name: &str| request.headers.get(name).map(|value| value.as_bytes());
     let mut hosts = request.headers.get_all(header::HOST).iter().map(|v| v.to_str().unwrap_or("?"));

@@ -1,5 +1,5 @@
 //! Every HTTP server of ours: how many connections there are and of whom, how long one may think, how long it may take
-//! to read what it asked for, and how it ends. Knows nothing of what is served.
+//! to read its answer, and how it ends. Knows nothing of what is served.
 //!
 //! ```text
 //!  accept -> places: how many, of one address -> timed: what is written must be taken -> hyper -> gate: Host, Origin -> routes
@@ -7,10 +7,10 @@
 //!
 //! | A client that | is |
 //! |---|---|
-//! | sends no whole head within [`HEAD_TIMEOUT`], or nothing after an answer | cut |
-//! | does not take what is written within [`Limits::write`] | cut |
+//! | sends no whole head within [`HEAD_TIMEOUT`], or nothing after an answer | disconnected |
+//! | does not take what is written within [`Limits::write`] | disconnected |
 //! | comes while all places are taken, or all that its address may have | answered 503 or 429 |
-//! | still reads when the service ends | cut after [`GRACE`] |
+//! | still reads when the service ends | disconnected after [`GRACE`] |
 
 mod access;
 mod gate;
@@ -50,7 +50,7 @@ pub use gate::{check, gate};
 pub use http_doors::{Gate, group};
 use timed::Timed;
 
-/// A client that sends no complete head for this long is cut, before the first request and between two.
+/// A client that sends no complete head for this long is disconnected, before the first request and between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a head may measure: 1,024 streams in one address fit.
 const HEAD_BYTES: usize = 64 << 10;
@@ -59,7 +59,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What the kernel holds for a client that does not read.
 const SEND_BUFFER: usize = 256 << 10;
 
-/// Clients that are told at once that there is no place.
+/// Clients that are refused at once because there is no place.
 const REFUSALS: usize = 256;
 
 /// Files that the rest of the process has open: logs, Parquet, databases.
@@ -82,7 +82,7 @@ fn allow_files(connections: usize) -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|now| now < need) {
         let wanted = maximum.map_or(need, |most| most.min(need));
-        // What was refused is told by what is allowed then.
+        // What was refused is reported with what is allowed then.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
     }
     let allowed = getrlimit(Resource::Nofile).current;
@@ -156,13 +156,13 @@ async fn accept(
         let (router, shutdown, supervisor) = (router.clone(), shutdown.clone(), supervisor.clone());
         tasks.spawn(async move {
             let served = connection(stream, peer, place, limits.write, router, shutdown);
-            // A panic was told; the client sees its connection end.
+            // A panic was reported; the client sees its connection end.
             drop(supervisor.once(Task::Client, "", served).await);
         });
     }
     let all = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, all).await.is_err() {
-        tracing::info!(clients = tasks.len(), "clients did not take their answers in time; they are cut");
+        tracing::info!(clients = tasks.len(), "clients did not take their answers in time; they are disconnected");
     }
 }
 
@@ -177,14 +177,14 @@ async fn turn_away(mut stream: TcpStream, full: Full) {
          connection: close\r\n\r\n{body}",
         body.len()
     );
-    let told = async {
+    let refusal = async {
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
         // What it asked is read, or closing would take the answer back.
         tokio::io::copy(&mut stream.take(HEAD_BYTES as u64), &mut tokio::io::sink()).await
     };
     // Best effort: the client is not known to us.
-    let _ = tokio::time::timeout(GRACE, told).await;
+    let _ = tokio::time::timeout(GRACE, refusal).await;
 }
 
 async fn connection(

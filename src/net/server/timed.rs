@@ -2,7 +2,7 @@
 //!
 //! From the moment the kernel takes nothing more, the peer has the limit for what waits, or for [`ENOUGH`] of it: one that
 //! reads a byte now and then holds its place no longer than one that reads nothing. A WebSocket's own limit tells
-//! the client why it is cut, so it gets a second one for that.
+//! the client why it is disconnected, so it gets a second one for that.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

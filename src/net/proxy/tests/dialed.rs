@@ -190,7 +190,7 @@ async fn a_kept_connection_is_used_again_and_a_closed_one_is_replaced() {
     tokio::spawn(async move {
         while let Ok((mut tcp, _)) = listener.accept().await {
             counted.fetch_add(1, Ordering::SeqCst);
-            // Two answers, then the connection ends without a word.
+            // Two answers, then the connection ends silently.
             for _ in 0..2 {
                 let mut head = [0; 2048];
                 let Ok(1..) = tcp.read(&mut head).await else { break };
