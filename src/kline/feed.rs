@@ -488,7 +488,7 @@ impl CandleFeed {
         let mut on_gap = |gap: GapEvent<'_>| {
             // Aggregates that continue over trades they leave out are no gap of ours.
             if !matches!(gap.seen, Seen::TradesSkipped { .. }) {
-                gaps.extend(gap.hole.map(|ids| (gap.row, ids, gap.unsure)));
+                gaps.extend(gap.ids.map(|ids| (gap.row, ids, gap.unsure)));
             }
         };
         match carrier {

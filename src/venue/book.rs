@@ -2,7 +2,7 @@
 //! are. Judges no sequence.
 
 use super::json;
-use super::message::{Context, Of, Raw, Result};
+use super::message::{Context, MessageName, Raw, Result};
 use model::Num;
 use model::row::{DepthUpdate, Level};
 
@@ -13,7 +13,7 @@ impl<M> Context<'_, '_, M> {
     /// Pushes the levels of both sides, each a field and its array, then `row`. `entry` reads one.
     pub(super) fn book<'a>(
         &mut self,
-        of: Of,
+        of: MessageName,
         bids: (&'static str, Raw<'a>),
         asks: (&'static str, Raw<'a>),
         row: DepthUpdate,
@@ -37,7 +37,7 @@ impl<M> Context<'_, '_, M> {
     }
 
     /// Pushes `row`, whose levels are those from `start` on.
-    pub(super) fn with_levels(&mut self, of: Of, start: usize, row: DepthUpdate) -> Result<()> {
+    pub(super) fn with_levels(&mut self, of: MessageName, start: usize, row: DepthUpdate) -> Result<()> {
         let (first, count) = (u32::try_from(start), u32::try_from(self.rows.levels.len().saturating_sub(start)));
         let (Ok(first_level), Ok(level_count)) = (first, count) else {
             return of.wrong("levels: too many");

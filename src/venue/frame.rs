@@ -2,7 +2,7 @@
 
 use model::{RestMeta, number};
 
-/// What tells streams apart in data frames, found without parsing them.
+/// What distinguishes streams in data frames, found without parsing them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey<'a> {
     /// Stream or channel name, or what stands for it.
@@ -153,7 +153,7 @@ pub(crate) fn without_meta() -> DecodeError {
     DecodeError::Malformed { at: 0, what: "a REST body without its meta".to_owned() }
 }
 
-/// The symbol of a book that was asked for: bodies of books do not name it.
+/// The symbol of a requested order book: bodies of books do not name it.
 ///
 /// # Errors
 /// When the request was about none.

@@ -1,8 +1,8 @@
-//! Holes, repeats and disorder in the ids of a channel. Pure: no clock, no I/O.
+//! Gaps, repeats and disorder in the ids of a channel. Pure: no clock, no I/O.
 //!
 //! The compactor decodes one frame into [`Rows`], asks [`GapTracker::observe_rows`], and pushes the rows to their
 //! columns with the flags it got back. An id counts as one of before only when that very id was seen: ids
-//! inside a known hole or before the first one seen are late. Whether a row is a duplicate is not decided here: that
+//! inside a known gap or before the first one seen are late. Whether a row is a duplicate is not decided here: that
 //! takes its content and the connection it came over (`fold::dedupe`), because ids begin again. REST
 //! snapshots and partial books have no place in the order and are not looked at.
 
@@ -23,7 +23,7 @@ pub use ids::{IdState, Ids, Seen, count};
 
 /// Flag of a row that holds (a part of) a whole book.
 pub(crate) const SNAPSHOT: i32 = 1;
-/// Flag of the first row behind a hole.
+/// Flag of the first row behind a gap.
 pub(crate) const GAP_BEFORE: i32 = 4;
 /// Flag of a row whose id is lower than one before it.
 pub const OUT_OF_ORDER: i32 = 16;
@@ -36,7 +36,7 @@ const CHANNELS: [Channel; 3] = [Channel::Trades, Channel::AggTrades, Channel::De
 #[serde(transparent)]
 pub struct GapState(pub BTreeMap<String, BTreeMap<String, IdState>>);
 
-/// A hole, as told to the owner of the tracker.
+/// A gap, as reported to the owner of the tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GapEvent<'a> {
     /// The symbol in its venue's spelling.
@@ -44,13 +44,13 @@ pub struct GapEvent<'a> {
     /// The channel.
     pub channel: Channel,
     /// [`Seen::Gap`], [`Seen::TradesSkipped`], [`Seen::Believed`], [`Seen::Restarted`], or any for a late row that shows
-    /// a hole.
+    /// a gap.
     pub seen: Seen,
     /// Index of the row or depth message in its table of the frame.
     pub row: usize,
     /// First and last missing id (of the trades inside for [`Seen::TradesSkipped`]), if any. Whether they are is not
-    /// known yet when `unsure`: [`GapTracker::open`] will tell.
-    pub hole: Option<(i64, i64)>,
+    /// known yet when `unsure`: [`GapTracker::open`] will show it.
+    pub ids: Option<(i64, i64)>,
     /// Ids that are known to be missing since.
     pub missing: u64,
     /// The row is far from all before, and the ones behind it will show what that means.
@@ -68,7 +68,7 @@ pub struct RowMark {
     pub again: bool,
     /// Its id is far from all before and not believed yet.
     pub unsure: bool,
-    /// It fills (a part of) a hole.
+    /// It fills (a part of) a gap.
     pub late: bool,
     /// How many of its ids were not delivered before; 0 where ids mean nothing.
     pub new: u64,
@@ -123,7 +123,7 @@ impl GapTracker {
     /// Continues from what [`GapTracker::state`] gave.
     ///
     /// # Errors
-    /// When a channel word of the state is unknown.
+    /// When a channel name of the state is unknown.
     pub fn restore(venue: &Venue, state: &GapState) -> Result<Self, UnknownName> {
         let mut tracker = Self::new(venue);
         for (symbol, channels) in &state.0 {
@@ -167,7 +167,7 @@ impl GapTracker {
         self.judge(entry, channel, ids, |state, rule| state.judge(rule, ids, || true)).seen
     }
 
-    /// The channel is recorded no more for this symbol: when it is again, that is a beginning and no hole.
+    /// The channel is recorded no more for this symbol: when it is again, that is a start and no gap.
     pub fn forget(&mut self, symbol: &str, channel: Channel) {
         let entry = self.index.get(symbol).and_then(|entry| self.entries.get_mut(*entry));
         if let (Some(entry), Some(slot)) = (entry, slot(channel)) {
@@ -192,7 +192,7 @@ impl GapTracker {
 
     /// Judges all trades, aggregates and depth messages of `rows` (one frame: one channel). `marks` is cleared
     /// and gets one mark per row of that table, or per message for depth; it stays empty for other channels.
-    /// `on_gap` hears of every hole.
+    /// `on_gap` hears of every gap.
     pub fn observe_rows(&mut self, rows: &Rows, marks: &mut Vec<RowMark>, on_gap: &mut impl FnMut(GapEvent<'_>)) {
         marks.clear();
         self.observe_new_rows(rows, marks, |_, _| None, on_gap);
@@ -212,7 +212,7 @@ impl GapTracker {
         self.observe_each(rows, marks, Some(&last_us), on_gap);
     }
 
-    /// The rows of a body that was fetched for a hole: what was delivered is `again` in their marks.
+    /// The rows of a body that was fetched for a gap: what was delivered is `again` in their marks.
     pub fn observe_fetched_rows(
         &mut self,
         rows: &Rows,
@@ -283,14 +283,14 @@ impl GapTracker {
             None => state.fill(rule, ids),
         });
         let Judged { seen, opened, missing, unsure, .. } = judged;
-        let event = GapEvent { symbol: name, channel, seen, row, hole: opened, missing, unsure };
+        let event = GapEvent { symbol: name, channel, seen, row, ids: opened, missing, unsure };
         match seen {
             Seen::TradesSkipped { expected, got } => {
-                // What else the row shows is a hole in the aggregates.
+                // What else the row shows is a gap in the aggregates.
                 if opened.is_some() {
                     on_gap(GapEvent { seen: Seen::OutOfOrder, ..event });
                 }
-                on_gap(GapEvent { hole: Some((expected, got.saturating_sub(1))), missing: 0, ..event });
+                on_gap(GapEvent { ids: Some((expected, got.saturating_sub(1))), missing: 0, ..event });
             }
             Seen::Believed | Seen::Restarted { .. } => on_gap(event),
             _ if opened.is_some() || unsure => on_gap(event),

@@ -66,7 +66,7 @@ fn rewrite(value: &Value, dice: &mut dyn FnMut() -> u32, out: &mut String) {
     space(dice, out);
 }
 
-/// Numbers that a seed tells.
+/// Numbers that follow from a seed.
 fn dice(mut seed: u64) -> impl FnMut() -> u32 {
     move || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -18,7 +18,7 @@ pub(super) const MAX_WORD: usize = 128;
 /// Characters of the parser's words that are kept.
 const MAX_REASON: usize = 200;
 
-/// The raw text of the values of known keys, in the order of the keys asked for.
+/// The raw text of the values of known keys, in the order of the requested keys.
 pub(super) type Values<'a, const N: usize> = [Option<&'a str>; N];
 
 /// Splits an object. Unknown keys go to `unknown`; a known key that comes twice is an error, because nobody can

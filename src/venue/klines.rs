@@ -6,7 +6,7 @@ use super::{DecodeError, json};
 use model::Interval;
 use model::row::Candle;
 
-/// Candles to ask for.
+/// Candles to request.
 #[derive(Clone, Copy, Debug)]
 pub struct KlinesQuery<'a> {
     /// The venue's own spelling.
@@ -70,7 +70,7 @@ pub(super) fn read(
 /// What one answer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KlinePage {
-    /// Candles that may be asked for at once.
+    /// Candles that may be requested at once.
     pub rows: u32,
     /// Longest range of a request, days; `None` = as long as its rows.
     pub days_max: Option<u32>,
@@ -81,7 +81,7 @@ pub struct KlinePage {
 }
 
 impl KlinePage {
-    /// Candles of an interval that may be asked for at once.
+    /// Candles of an interval that may be requested at once.
     pub fn rows_of(&self, interval: Interval) -> u32 {
         let most = self.days_max.map_or(i64::MAX, |days| i64::from(days) * Interval::D1.len_us() / interval.len_us());
         self.rows.min(u32::try_from(most).unwrap_or(u32::MAX)).max(1)

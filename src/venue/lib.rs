@@ -79,14 +79,14 @@ mod tests {
                     planned.sort();
                     assert_eq!(streams, planned, "{id}: every stream once");
                     for (nth, message) in messages.iter().enumerate() {
-                        let anew = venue.streams.messages(
+                        let rewritten = venue.streams.messages(
                             Verb::Subscribe,
                             &message.streams,
                             &limits,
                             1 + nth as u64,
                             1_700_000_000,
                         );
-                        assert_eq!(anew.len(), 1, "{id}: written anew it is the same message");
+                        assert_eq!(rewritten.len(), 1, "{id}: rewritten, it is the same message");
                     }
                 }
             }

@@ -1,17 +1,17 @@
 //! Listings, entry by entry: what cannot be read of one entry costs nothing but that.
 //!
 //! An entry with a usable name is a symbol, and whatever else of it cannot be read is missing in it; one without is
-//! left out. Both are told, as they were sent. Venues add fields and markets every week, and a recorder that stops for
-//! an entry nobody asked for would record nothing.
+//! left out. Both are reported, as they were sent. Venues add fields and markets every week, and a recorder that stops for
+//! an entry nobody wanted would record nothing.
 
 use std::collections::HashMap;
 
-use super::message::{Of, Raw, Result};
+use super::message::{MessageName, Raw, Result};
 use super::{DecodeError, json};
 use model::number::Num;
 use model::{Listing, OddEntry, Symbol};
 
-/// The status of a symbol whose own cannot be read. It counts as trading: to ask for a stream that stays silent costs
+/// The status of a symbol whose own cannot be read. It counts as trading: to subscribe a stream that stays silent costs
 /// less than to miss one that does not.
 pub const UNKNOWN: &str = "unknown";
 
@@ -20,7 +20,7 @@ const WHY_CHARS_MAX: usize = 400;
 
 /// Reads single fields of an entry and notes what is wrong with them.
 pub(super) struct Entry {
-    of: Of,
+    of: MessageName,
     wrong: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ impl Entry {
     const NOTES_MAX: usize = 8;
 
     /// The value, or `None` and a note.
-    pub(super) fn told<T>(&mut self, read: Result<T>) -> Option<T> {
+    pub(super) fn or_note<T>(&mut self, read: Result<T>) -> Option<T> {
         read.map_err(|err| self.note(err.to_string())).ok()
     }
 
@@ -42,7 +42,7 @@ impl Entry {
     /// Notes that a field is wrong.
     pub(super) fn wrong(&mut self, field: &'static str) {
         let wrong: Result<()> = self.of.wrong(field);
-        self.told(wrong);
+        self.or_note(wrong);
     }
 
     /// The name of the symbol.
@@ -58,7 +58,7 @@ impl Entry {
     /// A word that must be there.
     pub(super) fn word(&mut self, field: &'static str, raw: Raw<'_>) -> Option<String> {
         let word = self.of.word(field, raw).map(std::borrow::Cow::into_owned);
-        self.told(word)
+        self.or_note(word)
     }
 
     /// A text that may be empty.
@@ -76,13 +76,13 @@ impl Entry {
     pub(super) fn flag(&mut self, field: &'static str, raw: Raw<'_>) -> Option<bool> {
         raw?;
         let flag = self.of.flag(field, raw);
-        self.told(flag)
+        self.or_note(flag)
     }
 
     /// A step or size; absent and empty is `None`.
     pub(super) fn num(&mut self, field: &'static str, raw: Raw<'_>) -> Option<Num> {
         let num = self.of.opt_num(field, raw);
-        self.told(num).flatten().map(Num::normalized)
+        self.or_note(num).flatten().map(Num::normalized)
     }
 
     /// A whole number, in quotes or not; absent and `null` is `None`.
@@ -100,13 +100,17 @@ impl Entry {
 ///
 /// # Errors
 /// When it is no array, or has entries and none of them has a name.
-pub(super) fn read(of: Of, array: &str, symbol: impl Fn(&mut Entry, &str) -> Result<Symbol>) -> Result<Listing> {
+pub(super) fn read(
+    of: MessageName,
+    array: &str,
+    symbol: impl Fn(&mut Entry, &str) -> Result<Symbol>,
+) -> Result<Listing> {
     let mut listing = Listing::default();
     let mut places: HashMap<String, usize> = HashMap::new();
     json::array(array, &mut |raw| {
         let mut entry = Entry { of, wrong: Vec::new() };
         let read = symbol(&mut entry, raw);
-        let name = entry.told(read).map(|symbol| {
+        let name = entry.or_note(read).map(|symbol| {
             let name = symbol.name.clone();
             match places.get(&name).and_then(|at| listing.symbols.get_mut(*at)) {
                 None => {

@@ -20,7 +20,7 @@ pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 /// The raw text of a value, where the key was there.
 pub(super) type Raw<'a> = Option<&'a str>;
 
-/// What decoding a frame needs at hand; `M` tells the markets of a venue apart.
+/// What decoding a frame needs at hand; `M` distinguishes the markets of a venue.
 pub(super) struct Context<'f, 'r, M> {
     pub(super) market: M,
     /// Where rows go.
@@ -45,7 +45,7 @@ impl<'f, 'r, M> Context<'f, 'r, M> {
     }
 
     /// Reads the elements of an array that do not depend on each other: one that cannot be read costs only itself, and
-    /// is told in the [`Rows`]. The elements of an array inside the array count as its own.
+    /// is reported in the [`Rows`]. The elements of an array inside the array count as its own.
     ///
     /// # Errors
     /// When it is no array that ends, or not one element can be read.
@@ -54,7 +54,7 @@ impl<'f, 'r, M> Context<'f, 'r, M> {
         array: &'a str,
         read: &mut dyn FnMut(&mut Self, &'a str) -> Result<()>,
     ) -> Result<()> {
-        let mut found = Found::default();
+        let mut found = ItemCounts::default();
         json::array(array, &mut |element| {
             if json::is_array(element) {
                 return json::array(element, &mut |inner| {
@@ -71,7 +71,12 @@ impl<'f, 'r, M> Context<'f, 'r, M> {
         }
     }
 
-    fn item<'a>(&mut self, raw: &'a str, read: &mut dyn FnMut(&mut Self, &'a str) -> Result<()>, found: &mut Found) {
+    fn item<'a>(
+        &mut self,
+        raw: &'a str,
+        read: &mut dyn FnMut(&mut Self, &'a str) -> Result<()>,
+        found: &mut ItemCounts,
+    ) {
         found.all += 1;
         let held = self.rows.held();
         let Err(err) = read(self, raw) else {
@@ -100,7 +105,7 @@ impl<'f, 'r, M> Context<'f, 'r, M> {
 
 /// What became of the items of an array.
 #[derive(Default)]
-struct Found {
+struct ItemCounts {
     all: u64,
     good: u64,
     /// Why the first one that cannot be read cannot.
@@ -115,9 +120,9 @@ fn symbol_of(raw: &str) -> Option<Cow<'_, str>> {
 
 /// The name of a message, to say which field of what is wrong.
 #[derive(Clone, Copy)]
-pub(super) struct Of(pub(super) &'static str);
+pub(super) struct MessageName(pub(super) &'static str);
 
-impl Of {
+impl MessageName {
     pub(super) fn wrong<T>(self, field: &'static str) -> Result<T> {
         let message = self.0;
         Err(DecodeError::Field { message, field })
@@ -166,7 +171,7 @@ impl Of {
         self.elements_and(field, raw, &mut |_| ())
     }
 
-    /// As [`Of::elements`]; `more` hears of those behind the `N`.
+    /// As [`MessageName::elements`]; `more` hears of those behind the `N`.
     pub(super) fn elements_and<'a, const N: usize>(
         self,
         field: &'static str,
@@ -203,7 +208,7 @@ pub(super) fn clip(name: &str) -> &str {
     name.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
-/// Messages that ask for `items`, each a word of the message and the stream it stands for: at most `most` of them and
+/// Messages that subscribe `items`, each a name of the message and the stream it stands for: at most `most` of them and
 /// [`REQUEST_BYTES_MAX`] bytes in each. `write` gives the text of some words under an id; ids count up from `id`.
 pub(super) fn subscribe_messages(
     items: &[(&str, &str)],
@@ -211,7 +216,7 @@ pub(super) fn subscribe_messages(
     id: &mut u64,
     write: impl Fn(&[&str], u64) -> String,
 ) -> Vec<SubscribeMessage> {
-    // Whatever the ids are, the cuts are the same: a message that is written anew holds the same streams.
+    // Whatever the ids are, the cuts are the same: a message that is rewritten holds the same streams.
     let frame_bytes = write(&[], u64::MAX).len();
     let bytes = |word: &str| serde_json::Value::from(word).to_string().len() + 1;
     let mut messages = Vec::new();

@@ -60,18 +60,18 @@ pub(crate) fn connections(
 /// The words of a message and, beside each, the stream it stands for.
 type Words<'a> = Vec<(&'a str, &'a str)>;
 
-/// Streams by what their names begin with, in the order of the first of each; `split`: beginning and rest.
+/// Streams by what their names begin with, in the order of the first of each; `split`: prefix and rest.
 pub(crate) fn by_beginning<'a>(
     streams: &'a [String],
     split: impl Fn(&'a str) -> Option<(&'a str, &'a str)>,
 ) -> Vec<(&'a str, Words<'a>)> {
     let mut all: Vec<(&str, Words<'a>)> = Vec::new();
     for stream in streams {
-        let Some((beginning, rest)) = split(stream) else { continue };
+        let Some((prefix, rest)) = split(stream) else { continue };
         let item = (rest, stream.as_str());
-        match all.iter_mut().find(|(other, _)| *other == beginning) {
+        match all.iter_mut().find(|(other, _)| *other == prefix) {
             Some((_, words)) => words.push(item),
-            None => all.push((beginning, vec![item])),
+            None => all.push((prefix, vec![item])),
         }
     }
     all

@@ -28,7 +28,7 @@ impl Venue {
         self.spec.id
     }
 
-    /// Candles of this interval can be asked for.
+    /// Candles of this interval can be requested.
     pub fn has_klines(&self, interval: Interval) -> bool {
         let query = KlinesQuery { symbol: "", interval, first_us: 0, last_us: 0, limit: 1 };
         self.rest.klines_request(&query).is_some()
@@ -54,7 +54,7 @@ impl Venue {
     }
 }
 
-/// Sockets of a market: what is asked for on which one, and how it is kept alive.
+/// Sockets of a market: what is subscribed on which one, and how it is kept alive.
 pub trait Streams: Send + Sync {
     /// Splits what is wanted into connections within the limits. Deterministic in the order of `wants`.
     /// Wants without a stream (such as [`Channel::DepthSnapshot`]) are left out.
@@ -115,7 +115,7 @@ pub trait Streams: Send + Sync {
         url.to_owned()
     }
 
-    /// The text that asks for a pong. `now_s`: unix time, s.
+    /// The text that requests a pong. `now_s`: unix time, s.
     fn ping_message(&self, id: u64, now_s: i64) -> Option<String> {
         let _ = (id, now_s);
         None
@@ -131,7 +131,7 @@ pub trait Rest: Send + Sync {
     /// Reads the answer of [`Rest::listing_request`].
     ///
     /// # Errors
-    /// When the body is not a listing. An entry that cannot be read is none: it is told in [`Listing::odd`].
+    /// When the body is not a listing. An entry that cannot be read is none: it is reported in [`Listing::odd`].
     fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError>;
 
     /// The request for a whole order book with at least `levels` levels where the venue has it.
@@ -145,14 +145,14 @@ pub trait Rest: Send + Sync {
 
     /// The request for candles; `None` for an interval that the venue does not have.
     fn klines_request(&self, query: &KlinesQuery<'_>) -> Option<RestRequest> {
-        let _ = query; // whoever has candles over REST asks for them
+        let _ = query; // whoever has candles over REST requests them
         None
     }
 
     /// Reads the answer of [`Rest::klines_request`]. Its last candle may be open still.
     ///
     /// # Errors
-    /// When the body is no list of candles. A candle that cannot be read is none: it is told in [`RestKlines::odd`].
+    /// When the body is no list of candles. A candle that cannot be read is none: it is reported in [`RestKlines::odd`].
     fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
         let _ = body;
         Err(DecodeError::Malformed { at: 0, what: "this venue has no candles".to_owned() })
@@ -164,10 +164,10 @@ pub trait Decode: Send + Sync {
     /// Which stream a data frame belongs to, by a cheap look; `None` for anything else. `binary`: the opcode.
     fn stream_of<'a>(&self, payload: &'a [u8], binary: bool) -> Option<StreamKey<'a>>;
 
-    /// The channel of a stream, in venue-neutral words; `None` when it is none of ours.
+    /// The channel of a stream, under its venue-neutral name; `None` when it is none of ours.
     fn channel_of(&self, key: StreamKey<'_>) -> Option<Channel>;
 
-    /// The symbol of a stream, in the venue's own spelling, where the key tells it.
+    /// The symbol of a stream, in the venue's own spelling, where the key has it.
     fn symbol_of(&self, key: StreamKey<'_>) -> Option<String> {
         let symbol = std::str::from_utf8(key.symbol).ok()?;
         (!symbol.is_empty()).then(|| symbol.to_owned())

@@ -3,7 +3,7 @@
 use model::Channel;
 
 /// The longest text of a request over WebSocket, bytes. Binance reads 4,096 bytes with the frame's header and mask, and
-/// does not answer what is longer before its next ping, if at all; no other venue names a limit, and none is asked for
+/// does not answer what is longer before its next ping, if at all; no other venue names a limit, and none is requested
 /// more.
 pub const REQUEST_BYTES_MAX: usize = 4_088;
 
@@ -34,7 +34,7 @@ pub struct Limits {
     pub rest_weight_per_window: u32,
     /// Length of the rolling window of `rest_weight_per_window`, s.
     pub rest_window_s: u64,
-    /// Levels asked for in a REST depth snapshot.
+    /// Levels requested in a REST depth snapshot.
     pub snapshot_levels: u32,
 }
 
@@ -97,11 +97,11 @@ pub struct Missing<'a> {
     pub from: i64,
     /// Last missing id.
     pub to: i64,
-    /// Trade time of the last row before the hole, us; for venues that are asked by time.
+    /// Trade time of the last row before the gap, us; for venues that are asked by time.
     pub after_us: Option<i64>,
-    /// Trade time of the first row behind the hole, us.
+    /// Trade time of the first row behind the gap, us.
     pub before_us: Option<i64>,
-    /// Page of the same hole, from 0; for venues that page by number.
+    /// Page of the same gap, from 0; for venues that page by number.
     pub page: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The facts of a market: constants, which stand in its file in the folder of its exchange and nowhere else.
+//! The facts of a market: constants, which are in its file in the folder of its exchange and nowhere else.
 //!
 //! What takes a decision or an argument is a method of [`Venue`](crate::Venue); what can be written down is here, so that
 //! configuration, budget, candles, API and simulator read it instead of knowing the market.
@@ -33,7 +33,7 @@ pub struct VenueSpec {
     pub limits: Limits,
     /// What the venue documents.
     pub documented: Documented,
-    /// How it tells of its limits over HTTP.
+    /// How it reports its limits over HTTP.
     pub throttling: Throttling,
     /// Symbols that trade, roughly; for estimates only.
     pub symbols: usize,
@@ -41,14 +41,14 @@ pub struct VenueSpec {
     pub ids: &'static [(Channel, Continuity)],
     /// Which trades were made at the market.
     pub at_market: AtMarket,
-    /// Amounts count contracts, whose size its listing tells.
+    /// Amounts count contracts, whose size its listing gives.
     pub counts_contracts: bool,
-    /// Channels whose missing rows can be asked for over REST.
+    /// Channels whose missing rows can be requested over REST.
     pub repair: &'static [Channel],
-    /// Channels whose trades can begin an open bar together with the venue's candles: they can be asked for by id, and the
+    /// Channels whose trades can begin an open bar together with the venue's candles: they can be requested by id, and the
     /// candles have all nine fields.
     pub seeding: &'static [Channel],
-    /// What one answer of candles holds; `None` where there are none to be asked for.
+    /// What one answer of candles holds; `None` where there are none to request.
     pub klines: Option<KlinePage>,
 }
 
@@ -89,7 +89,7 @@ pub enum ApiFamily {
 }
 
 impl ApiFamily {
-    /// That of a venue word; `None` also for a word that is no venue's.
+    /// That of a venue name; `None` also for a name that is no venue's.
     pub fn of(venue: &str) -> Option<Self> {
         crate::venue(venue.parse().ok()?).spec.api
     }

@@ -500,7 +500,7 @@ fn open(
             _ => {}
         }
     }
-    let Some((from, to)) = event.hole else { return };
+    let Some((from, to)) = event.ids else { return };
     let cause = match event.seen {
         Seen::TradesSkipped { .. } => "trades_skipped",
         Seen::Restarted { .. } => "ids_restarted",

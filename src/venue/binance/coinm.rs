@@ -1,11 +1,11 @@
 //! Binance COIN-M futures, JSON streams.
 //!
 //! As USD-M but for this: one path serves all streams (`/stream`); amounts count contracts of 100 USD for BTC and 10 USD
-//! for all others, which the listing tells (`contractSize`); margin and profit are in the base asset, so what candles and
+//! for all others, which the listing gives (`contractSize`); margin and profit are in the base asset, so what candles and
 //! tickers give beside the contracts (`q`, `Q`, field 7 and 10 of REST candles) is a volume in the base asset, and the
 //! quote volume is contracts times their size, whatever the price. `ps` is the pair (`BTCUSD` of `BTCUSD_PERP`). The
-//! status of a symbol stands in `contractStatus`. Since 2026-06-30 all-market streams carry USD-M rows too (`st` is 1),
-//! which are left out, and the REST weight of an address is shared with USD-M. Candles are asked for in at most 200 days.
+//! status of a symbol is in `contractStatus`. Since 2026-06-30 all-market streams carry USD-M rows too (`st` is 1),
+//! which are left out, and the REST weight of an address is shared with USD-M. Candles are requested in at most 200 days.
 //!
 //! Source: Binance's documentation of COIN-M futures, "Market Data Endpoints" and "WebSocket Market Streams".
 

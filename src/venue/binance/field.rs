@@ -4,14 +4,14 @@ use super::super::message;
 use super::market::Market;
 use model::row::Side;
 
-pub(super) use super::super::message::{Of, Raw, Result};
+pub(super) use super::super::message::{MessageName, Raw, Result};
 
 /// What decoding a frame needs at hand; its stream is the name of the stream of a combined frame.
 pub(super) type Context<'f, 'r> = message::Context<'f, 'r, Market>;
 
 /// A time sent in ms, or in µs where the socket was opened with `timeUnit=MICROSECOND`, as µs.
 ///
-/// 10^14 ms is the year 5138 and 10^14 µs is 1973, so the magnitude tells the unit.
+/// 10^14 ms is the year 5138 and 10^14 µs is 1973, so the magnitude gives the unit.
 #[inline(always)]
 pub(super) fn to_micros(sent: i64) -> Option<i64> {
     match sent {
@@ -21,7 +21,7 @@ pub(super) fn to_micros(sent: i64) -> Option<i64> {
     }
 }
 
-impl Of {
+impl MessageName {
     pub(super) fn time(self, field: &'static str, raw: Raw<'_>) -> Result<i64> {
         to_micros(self.int(field, raw)?).map_or_else(|| self.wrong(field), Ok)
     }

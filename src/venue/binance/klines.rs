@@ -14,13 +14,13 @@
 use super::super::klines::{self, RestKlines};
 use super::super::message::{percent_encode, utf8};
 use super::super::{KlinesQuery, RestRequest};
-use super::field::{Of, Result};
+use super::field::{MessageName, Result};
 use super::market::Market;
 use super::spot::PAGE;
 use model::Channel;
 use model::row::Candle;
 
-const OF: Of = Of("klines");
+const OF: MessageName = MessageName("klines");
 
 pub(super) fn request(market: Market, query: &KlinesQuery<'_>) -> RestRequest {
     let KlinesQuery { symbol, interval, first_us, last_us, limit } = *query;

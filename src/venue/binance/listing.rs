@@ -6,19 +6,19 @@
 //!              {"filterType":"LOT_SIZE","stepSize":"0.00001000",..}],
 //!   "onboardDate":1569398400000,"contractType":"PERPETUAL",..}],..}
 //! ```
-//! The precisions of a symbol are not its steps: those are in the filters. Spot tells no listing time. COIN-M has
+//! The precisions of a symbol are not its steps: those are in the filters. Spot gives no listing time. COIN-M has
 //! `contractStatus` for `status`, and `contractSize`, in the quote asset.
 
 use super::super::json;
 use super::super::listing::{self, Entry, UNKNOWN};
-use super::field::{Of, Raw, Result};
+use super::field::{MessageName, Raw, Result};
 use super::market::Market;
 use super::rules;
 use model::Listing;
 use model::number::Num;
 use model::{Symbol, SymbolKind};
 
-const OF: Of = Of("exchangeInfo");
+const OF: MessageName = MessageName("exchangeInfo");
 
 /// All symbols of a listing, those that do not trade included.
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
@@ -76,7 +76,7 @@ fn steps(entry: &mut Entry, filters: Raw<'_>) -> [Option<Num>; 2] {
     }
     let read = json::array(filters, &mut |raw| {
         let fields = json::object(raw, &["filterType", "tickSize", "stepSize"], &mut |_| ());
-        let Some([kind, tick_size, step_size]) = entry.told(fields) else { return Ok(()) };
+        let Some([kind, tick_size, step_size]) = entry.or_note(fields) else { return Ok(()) };
         match kind.and_then(json::text).as_deref() {
             Some("PRICE_FILTER") => tick = tick.or_else(|| entry.num("tickSize", tick_size)),
             Some("LOT_SIZE") => lot = lot.or_else(|| entry.num("stepSize", step_size)),
@@ -85,7 +85,7 @@ fn steps(entry: &mut Entry, filters: Raw<'_>) -> [Option<Num>; 2] {
         }
         Ok(())
     });
-    entry.told(read);
+    entry.or_note(read);
     [tick, lot]
 }
 

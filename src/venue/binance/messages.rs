@@ -4,7 +4,7 @@
 //! market only. The struct of the fields is the row itself (see `row.rs`).
 
 use super::super::book::Read;
-use super::field::{Context, Of, Raw, Result};
+use super::field::{Context, MessageName, Raw, Result};
 use super::market::Market;
 use model::SymbolId;
 use model::row::{AggTrade, BookTicker, Candle, DepthUpdate, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
@@ -12,7 +12,7 @@ use model::row::{AggTrade, BookTicker, Candle, DepthUpdate, Liquidation, MarkPri
 /// `{"e":"trade","E":..,["T":..,]"s":"BTCUSDT","t":12345,"p":"0.001","q":"100",["b":..,"a":..,]["X":"MARKET",]`
 /// `["T":..,]"m":true,["M":true]["st":1]}`
 pub(super) fn trade(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("trade");
+    const OF: MessageName = MessageName("trade");
     let keys = ["E", "s", "t", "p", "q", "T", "m", "X", "st", "e", "M", "b", "a", "ps"];
     let [event, s, id, p, q, time, m, kind, st, ..] = cx.fields(OF.0, data, &keys)?;
     if !OF.ours(cx, st)? {
@@ -39,7 +39,7 @@ pub(super) fn trade(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
 /// `{"e":"aggTrade","E":..,"s":"BTCUSDT","a":164325,"p":"0.001","q":"100",["nq":"100",]"f":100,"l":105,"T":..,`
 /// `"m":true,["M":true]["st":1]}`
 pub(super) fn agg_trade(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("aggTrade");
+    const OF: MessageName = MessageName("aggTrade");
     let keys = ["E", "s", "a", "p", "q", "f", "l", "T", "m", "st", "e", "M", "nq", "ps"];
     let [event, s, a, p, q, f, l, time, m, st, ..] = cx.fields(OF.0, data, &keys)?;
     if !OF.ours(cx, st)? {
@@ -54,7 +54,7 @@ pub(super) fn agg_trade(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
 
 /// The fields that aggregates of the stream and of REST share.
 pub(super) fn aggregate(
-    of: Of,
+    of: MessageName,
     symbol: SymbolId,
     ts_event_us: Option<i64>,
     [a, p, q, f, l, time, m]: [Raw<'_>; 7],
@@ -75,7 +75,7 @@ pub(super) fn aggregate(
 /// `{["e":"bookTicker",]"u":400900217,"s":"BNBUSDT",["ps":..,]"b":"25.35","B":"31.21","a":"25.36","A":"40.66",`
 /// `["T":..,"E":..,"st":1]}`
 pub(super) fn book_ticker(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("bookTicker");
+    const OF: MessageName = MessageName("bookTicker");
     let keys = ["E", "u", "s", "b", "B", "a", "A", "st", "e", "T", "ps"];
     let [event, u, s, bid, bid_amount, ask, ask_amount, st, ..] = cx.fields(OF.0, data, &keys)?;
     if !OF.ours(cx, st)? {
@@ -98,7 +98,7 @@ pub(super) fn book_ticker(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
 /// `{"e":"depthUpdate","E":..,["T":..,]"s":"BTCUSDT",["ps":..,"st":1,]"U":157,"u":160,["pu":149,]`
 /// `"b":[["p","q"]],"a":[["p","q"]]}`
 pub(super) fn depth(cx: &mut Context<'_, '_>, data: &str, is_snapshot: bool) -> Result<()> {
-    const OF: Of = Of("depthUpdate");
+    const OF: MessageName = MessageName("depthUpdate");
     let keys = ["E", "s", "U", "u", "pu", "b", "a", "st", "e", "T", "ps"];
     let [event, s, first, last, prev, bids, asks, st, ..] = cx.fields(OF.0, data, &keys)?;
     if !OF.ours(cx, st)? {
@@ -119,7 +119,7 @@ pub(super) fn depth(cx: &mut Context<'_, '_>, data: &str, is_snapshot: bool) -> 
 /// `{"lastUpdateId":160,["E":..,"T":..,]"bids":[["p","q"]],"asks":[["p","q"]]}`: partial depth of spot and the
 /// REST bodies of both markets. The symbol is not in there.
 pub(super) fn whole_book(cx: &mut Context<'_, '_>, data: &str, symbol: &str) -> Result<()> {
-    const OF: Of = Of("depth snapshot");
+    const OF: MessageName = MessageName("depth snapshot");
     let keys = ["lastUpdateId", "E", "bids", "asks", "T", "symbol", "pair"];
     let [last, event, bids, asks, ..] = cx.fields(OF.0, data, &keys)?;
     let last = OF.int("lastUpdateId", last)?;
@@ -134,7 +134,7 @@ pub(super) fn whole_book(cx: &mut Context<'_, '_>, data: &str, symbol: &str) -> 
 }
 
 /// `["p","q"]`; until 2019 every level ended with an empty array.
-fn level(cx: &mut Context<'_, '_>, of: Of, field: &'static str, entry: &str) -> Read {
+fn level(cx: &mut Context<'_, '_>, of: MessageName, field: &'static str, entry: &str) -> Read {
     let mut strange = false;
     let [price, amount] = of.elements_and(field, entry, &mut |more| strange |= more != "[]")?;
     if strange {
@@ -146,7 +146,7 @@ fn level(cx: &mut Context<'_, '_>, of: Of, field: &'static str, entry: &str) -> 
 /// `{"e":"markPriceUpdate","E":..,"s":"BTCUSDT","p":"mark",["ap":"average",]"i":"index","P":"settle","r":"0.0003",`
 /// `"T":next funding,["st":1]}`; `T` is 0 and `r` may be empty where there is no funding.
 pub(super) fn mark_price(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("markPriceUpdate");
+    const OF: MessageName = MessageName("markPriceUpdate");
     let keys = ["E", "s", "p", "i", "P", "r", "T", "st", "e", "ap", "ps"];
     let [event, s, p, index, settle, rate, next, st, ..] = cx.fields(OF.0, data, &keys)?;
     if !OF.ours(cx, st)? {
@@ -169,7 +169,7 @@ pub(super) fn mark_price(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
 /// `{"e":"forceOrder","E":..,"o":{"s":"BTCUSDT","S":"SELL","o":"LIMIT","f":"IOC","q":"0.014","p":"9910",`
 /// `"ap":"9910","X":"FILLED","l":"0.014","z":"0.014","T":..,["ps":..,"st":1]}}`
 pub(super) fn force_order(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("forceOrder");
+    const OF: MessageName = MessageName("forceOrder");
     let [event, order, outer_st, ..] = cx.fields(OF.0, data, &["E", "o", "st", "e", "ps"])?;
     let Some(order) = order else {
         return OF.wrong("o");
@@ -204,7 +204,7 @@ pub(super) fn force_order(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
 /// `"o":..,"h":..,"l":..,"v":..,"q":..,"O":..,"C":..,"F":..,"L":..,"n":count}`; the mini form has
 /// `E s c o h l v q` only. On COIN-M `q` is no quote volume but one in the base asset.
 pub(super) fn ticker(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("24hrTicker");
+    const OF: MessageName = MessageName("24hrTicker");
     let keys = [
         "E", "s", "o", "h", "l", "c", "v", "q", "n", "st", "e", "p", "P", "w", "x", "Q", "b", "B", "a", "A", "O", "C",
         "F", "L", "ps",
@@ -233,7 +233,7 @@ pub(super) fn ticker(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
 /// `"c":"","h":"","l":"","v":"","n":0,"x":false,"q":"","V":taker base,"Q":taker quote,"B":"0"}}`; on COIN-M `q` and `Q` are no
 /// quote volumes but in the base asset.
 pub(super) fn kline(cx: &mut Context<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("kline");
+    const OF: MessageName = MessageName("kline");
     let [event, s, candle, st, ..] = cx.fields(OF.0, data, &["E", "s", "k", "st", "e", "ps"])?;
     let Some(candle) = candle else {
         return OF.wrong("k");

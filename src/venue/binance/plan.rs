@@ -66,7 +66,7 @@ pub(super) fn requests(verb: Verb, streams: &[String], limits: &Limits, mut firs
     let items: Vec<(&str, &str)> = streams.iter().map(|s| (s.as_str(), s.as_str())).collect();
     let method = verb.as_str().to_ascii_uppercase();
     message::subscribe_messages(&items, limits.params_per_subscribe, &mut first_id, |params, id| {
-        // The keys stand in the order of the documentation.
+        // The keys are in the order of the documentation.
         let params = serde_json::Value::from(params.to_vec());
         format!(r#"{{"method":"{method}","params":{params},"id":{id}}}"#)
     })

@@ -1,4 +1,4 @@
-//! Trades that were never delivered: the request that asks for them by id, and its answer to rows.
+//! Trades that were never delivered: the request for them by id, and its answer to rows.
 //!
 //! ```text
 //! spot   GET /api/v3/historicalTrades?symbol=&fromId=&limit=   weight 25, public
@@ -8,14 +8,14 @@
 //!        [{"a":26129,"p":"0.01","q":"4.70","f":27781,"l":27781,"T":1498793709153,"m":true,"M":true,"nq":"4.70"}]
 //! ```
 //! Rows come oldest first from `fromId`, at most 1000, without the symbol: the meta beside the body names it. A
-//! body may hold more than was asked for; rows outside the meta's `fill` are dropped here.
+//! body may hold more than was requested; rows outside the meta's `fill` are dropped here.
 //!
 //! USD-M and COIN-M have `historicalTrades` too, but only for a user's API key, for the last month, and without the trades
 //! that their `trade` stream marks other than `MARKET`: what comes back would not be what is missing.
 
 use super::super::message::{percent_encode, utf8};
 use super::super::{DecodeError, Missing, RestRequest};
-use super::field::{Context, Of, Result};
+use super::field::{Context, MessageName, Result};
 use super::market::Market;
 use super::messages::aggregate;
 use model::row::{AggTrade, Trade};
@@ -24,7 +24,7 @@ use model::{Channel, Fill, RestMeta, Rows, SymbolId};
 /// Rows of one answer, on every one of these endpoints.
 const PAGE: i64 = 1000;
 
-/// Asks for the first page of what is missing; the owner of the hole moves `missing.from` on. `missing.page` says
+/// Requests the first page of what is missing; the owner of the gap moves `missing.from` on. `missing.page` says
 /// nothing here.
 pub(super) fn request(market: Market, missing: &Missing<'_>) -> Option<RestRequest> {
     let (path, weight) = match (market, missing.channel) {
@@ -70,7 +70,7 @@ pub(super) fn decode(market: Market, channel: Channel, body: &[u8], meta: &RestM
 }
 
 fn trade(cx: &mut Context<'_, '_>, entry: &str, symbol: SymbolId) -> Result<(i64, Trade)> {
-    const OF: Of = Of("historicalTrades");
+    const OF: MessageName = MessageName("historicalTrades");
     let keys = ["id", "price", "qty", "time", "isBuyerMaker", "quoteQty", "isBestMatch", "isRPITrade"];
     let [id, price, qty, time, m, ..] = cx.fields(OF.0, entry, &keys)?;
     let id = OF.int("id", id)?;
@@ -89,7 +89,7 @@ fn trade(cx: &mut Context<'_, '_>, entry: &str, symbol: SymbolId) -> Result<(i64
 }
 
 fn agg_trade(cx: &mut Context<'_, '_>, entry: &str, symbol: SymbolId) -> Result<AggTrade> {
-    const OF: Of = Of("aggTrades");
+    const OF: MessageName = MessageName("aggTrades");
     let [a, p, q, f, l, time, m, ..] = cx.fields(OF.0, entry, &["a", "p", "q", "f", "l", "T", "m", "M", "nq"])?;
     aggregate(OF, symbol, None, [a, p, q, f, l, time, m])
 }

@@ -1,7 +1,7 @@
 //! Binance spot, SBE streams: market data as binary messages, everything else as JSON text.
 //!
 //! Quirks: the upgrade needs the header `X-MBX-APIKEY` with a key of type Ed25519 (no signature, no permissions;
-//! the key's address list applies); data frames are never wrapped, so a stream is told by template id and symbol;
+//! the key's address list applies); data frames are never wrapped, so a stream is identified by template id and symbol;
 //! there are no aggregates, candles or tickers; best bid and ask are culled, so their ids skip legally; many
 //! small SUBSCRIBEs in a row get the socket closed with 1008, so a socket's streams go into as few as possible.
 //!

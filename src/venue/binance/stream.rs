@@ -1,4 +1,4 @@
-//! The name of a stream, and what it tells: its symbol, and which depth frames it carries.
+//! The name of a stream, and what it says: its symbol, and which depth frames it carries.
 
 /// Where a channel is served and how its stream is called.
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ pub(super) enum Book {
     Rpi,
 }
 
-/// Tells partial depth from changes on USD-M, where both look the same.
+/// Distinguishes partial depth from changes on USD-M, where both look the same.
 #[inline]
 pub(super) fn book_of(stream: &[u8]) -> Book {
     let kind = stream.split(|b| *b == b'@').nth(1).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Binance USD-M futures, JSON streams.
 //!
-//! Quirks: a socket serves one category (`/public` or `/market`), a stream asked for in the wrong one is
+//! Quirks: a socket serves one category (`/public` or `/market`), a stream subscribed on the wrong one is
 //! acknowledged and stays silent; `@trade` is not documented but served on `/public` (or `/market`, as one example of
 //! Binance's SDK has it), so a silent stream is tried on the other path too; sockets without a category acknowledge and
 //! stay silent since 2026-04-23 (binance-public-data#472); partial depth looks like depth changes, only the stream name
@@ -47,7 +47,7 @@ pub const SPEC: VenueSpec = VenueSpec {
     throttling: spot::SPEC.throttling,
     symbols: 600,
     ids: &[
-        // Not documented, but without a hole in every recording at hand, off-book trades included.
+        // Not documented, but without a gap in every recording at hand, off-book trades included.
         (Channel::Trades, Continuity::TradeId),
         (Channel::AggTrades, Continuity::AggId),
         (Channel::Depth, Continuity::DepthPrevFinal),

@@ -5,13 +5,13 @@
 //!
 //! ```text
 //!  5000000                    one run
-//!  1        2        3        far below: a second run; with its third row the venue counts anew
-//!  9000000  5000001  5000002  far above, and then the first run goes on: an odd id, no hole
-//!  9000000  9000001  9000002  far above and it goes on: the hole 5000001..=8999999 is one
+//!  1        2        3        far below: a second run; with its third row the count has restarted
+//!  9000000  5000001  5000002  far above, and then the first run goes on: an odd id, no gap
+//!  9000000  9000001  9000002  far above and it goes on: the gap 5000001..=8999999 is one
 //! ```
 //!
 //! An id that was delivered before, in a row that is none of before (so the caller says), begins a second run in the
-//! same way: a venue may count anew long before its ids are far. Its trades go on in time then; a row of ids that were
+//! same way: a venue may restart its count long before its ids are far. Its trades go on in time then; a row of ids that were
 //! delivered and of a time that is not newer comes late once more, over a line that stalled or because it was fetched
 //! meanwhile, and says nothing. A row that was fetched never begins a run: it is one of before by what it is.
 
@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Continuity;
 
-/// Holes remembered per symbol and channel. When a further one opens, the oldest is forgotten together with
+/// Gaps remembered per symbol and channel. When a further one opens, the oldest is forgotten together with
 /// everything before it, so that nothing below it can be taken for a repeat.
-pub(super) const MAX_HOLES: usize = 256;
+pub(super) const MAX_GAPS: usize = 256;
 
 /// A trade id this far from the newest one is not believed by itself: more than the second of two lines is late by.
 const FAR: i64 = 100_000;
@@ -62,9 +62,9 @@ pub enum Seen {
     Duplicate,
     /// Late: not seen before, but a higher one was.
     OutOfOrder,
-    /// The jump a few rows ago was one: what was told missing then is.
+    /// The jump a few rows ago was one: what was reported missing then is.
     Believed,
-    /// The venue counts anew, since a few rows.
+    /// The venue has restarted its count, since a few rows.
     Restarted {
         /// Highest id of the count before.
         from: i64,
@@ -136,7 +136,7 @@ pub struct Run {
     /// Ids never delivered, both ends included, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holes: Vec<(i64, i64)>,
-    /// Holes were forgotten: nothing is known of ids below `first`.
+    /// Gaps were forgotten: nothing is known of ids below `first`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forgot: bool,
 }
@@ -187,7 +187,7 @@ impl IdState {
         if let Some(other) = &self.other {
             let known = if other.before >= self.run.last { self.run.last } else { other.run.first.saturating_sub(1) };
             if other.former {
-                open.extend(other.run.open_holes(from, to));
+                open.extend(other.run.open_gaps(from, to));
             } else if to > known && from <= other.run.last {
                 return None;
             }
@@ -195,7 +195,7 @@ impl IdState {
         Some(open)
     }
 
-    /// `is_newer`: what the row tells happened after the rows before it, as far as is known.
+    /// `is_newer`: what the row reports happened after the rows before it, as far as is known.
     #[inline]
     pub(super) fn judge(&mut self, rule: Continuity, ids: Ids, is_newer: impl FnOnce() -> bool) -> Judged {
         if self.other.is_none() && self.run.is_near(rule, ids) {
@@ -210,7 +210,7 @@ impl IdState {
         self.judge_apart(rule, ids)
     }
 
-    /// A row that was fetched for a hole.
+    /// A row that was fetched for a gap.
     #[cold]
     pub(super) fn fill(&mut self, rule: Continuity, ids: Ids) -> Judged {
         let run = &self.run;
@@ -311,10 +311,10 @@ impl IdState {
         let mut missing = believed.holes.iter().fold(0, |n: u64, (a, b)| n.saturating_add(count(*a, *b)));
         if before >= self.run.last && !former {
             // The same count, further on.
-            let hole = (self.run.last.saturating_add(1), before);
-            missing = missing.saturating_add(count(hole.0, hole.1));
-            for (from, to) in std::iter::once(hole).filter(|(a, b)| a <= b).chain(believed.holes) {
-                self.run.open_hole(from, to);
+            let gap = (self.run.last.saturating_add(1), before);
+            missing = missing.saturating_add(count(gap.0, gap.1));
+            for (from, to) in std::iter::once(gap).filter(|(a, b)| a <= b).chain(believed.holes) {
+                self.run.open_gap(from, to);
             }
             (self.run.last, self.run.last_trade) = (believed.last, believed.last_trade);
             return Judged { missing, ..Judged::of(Seen::Believed, judged.new) };
@@ -324,11 +324,11 @@ impl IdState {
         if former {
             missing = 0;
         } else if counts_trades(rule) && (2..=START_MAX).contains(&believed.first) && from - believed.last > FAR {
-            let hole = (1, believed.first - 1);
-            believed.holes.insert(0, hole);
+            let gap = (1, believed.first - 1);
+            believed.holes.insert(0, gap);
             believed.first = 1;
-            missing = missing.saturating_add(count(hole.0, hole.1));
-            opened = Some(hole);
+            missing = missing.saturating_add(count(gap.0, gap.1));
+            opened = Some(gap);
         }
         let run = std::mem::replace(&mut self.run, believed);
         self.other = Some(Box::new(Other { run, before: from, former: true, steps: 0, against: 0 }));
@@ -351,11 +351,11 @@ impl Run {
     /// missing yet.
     fn open(&self, from: i64, to: i64) -> Vec<(i64, i64)> {
         let below = (from, to.min(self.first.saturating_sub(1)));
-        std::iter::once(below).filter(|(a, b)| a <= b).chain(self.open_holes(from, to)).collect()
+        std::iter::once(below).filter(|(a, b)| a <= b).chain(self.open_gaps(from, to)).collect()
     }
 
-    /// The parts of `from..=to` in known holes.
-    fn open_holes(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, i64)> + '_ {
+    /// The parts of `from..=to` in known gaps.
+    fn open_gaps(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, i64)> + '_ {
         let first = self.first;
         self.holes.iter().map(move |(a, b)| (from.max(*a).max(first), to.min(*b))).filter(|(a, b)| a <= b)
     }
@@ -386,7 +386,7 @@ impl Run {
         }
     }
 
-    /// True when it is no wonder here: a little ahead, a little late, or in a known hole.
+    /// True when it is plausible here: a little ahead, a little late, or in a known gap.
     #[inline]
     fn is_near(&self, rule: Continuity, ids: Ids) -> bool {
         let far = if counts_trades(rule) { FAR } else { FAR_UPDATES };
@@ -403,7 +403,7 @@ impl Run {
         self.first <= ids.first && ids.last <= self.last
     }
 
-    /// True when a known hole holds some of it.
+    /// True when a known gap holds some of it.
     fn lacks(&self, ids: Ids) -> bool {
         self.holes.iter().any(|(a, b)| *a <= ids.last && ids.first <= *b)
     }
@@ -430,7 +430,7 @@ impl Run {
         let last_trade = self.last_trade;
         self.last_trade = ids.trades.map(|(_, last)| last);
         if before > last {
-            self.open_hole(last + 1, before);
+            self.open_gap(last + 1, before);
             judged.opened = Some((last + 1, before));
             judged.missing = count(last + 1, before);
             judged.seen = gap;
@@ -456,8 +456,8 @@ impl Run {
         judged
     }
 
-    fn open_hole(&mut self, from: i64, to: i64) {
-        while self.holes.len() >= MAX_HOLES {
+    fn open_gap(&mut self, from: i64, to: i64) {
+        while self.holes.len() >= MAX_GAPS {
             let (_, forgotten) = self.holes.remove(0);
             self.first = self.first.max(forgotten.saturating_add(1));
             self.forgot = true;
@@ -466,7 +466,7 @@ impl Run {
     }
 
     /// Notes that `first..=last` (not above the highest id) was delivered; returns how many of them are new.
-    /// `judged` gets a hole that shows now, between ids delivered late and the first one known so far.
+    /// `judged` gets a gap that shows now, between ids delivered late and the first one known so far.
     #[cold]
     fn cover(&mut self, first: i64, last: i64, judged: &mut Judged) -> u64 {
         let mut new = 0;
@@ -474,12 +474,12 @@ impl Run {
             new = count(first, last.min(self.first - 1));
             if last >= self.first - 1 {
                 self.first = first;
-            } else if self.holes.len() < MAX_HOLES {
-                let hole = (last + 1, self.first - 1);
-                self.holes.insert(0, hole);
+            } else if self.holes.len() < MAX_GAPS {
+                let gap = (last + 1, self.first - 1);
+                self.holes.insert(0, gap);
                 if !self.forgot {
-                    judged.opened = Some(hole);
-                    judged.missing = count(hole.0, hole.1);
+                    judged.opened = Some(gap);
+                    judged.missing = count(gap.0, gap.1);
                 }
                 self.first = first;
             }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
-use super::ids::MAX_HOLES;
+use super::ids::MAX_GAPS;
 use super::*;
 use crate::{Frame, FrameKind, venue};
 use model::row::{Side, Trade};
@@ -138,7 +138,7 @@ fn trades(ids: impl IntoIterator<Item = (i64, i64)>) -> Rows {
 }
 
 /// What a tracker says of rows behind which the last one known is of `last_us`; `None`: they were fetched.
-fn told(t: &mut GapTracker, rows: &Rows, last_us: Option<i64>) -> (Vec<RowMark>, Vec<Seen>) {
+fn judged(t: &mut GapTracker, rows: &Rows, last_us: Option<i64>) -> (Vec<RowMark>, Vec<Seen>) {
     let (mut marks, mut seen) = (Vec::new(), Vec::new());
     let mut on_gap = |e: GapEvent<'_>| seen.push(e.seen);
     match last_us {
@@ -151,32 +151,32 @@ fn told(t: &mut GapTracker, rows: &Rows, last_us: Option<i64>) -> (Vec<RowMark>,
 #[test]
 fn a_line_that_stalls_and_brings_old_trades_again_is_no_venue_that_counts_anew() {
     let mut t = tracker(VenueId::BinanceSpot);
-    told(&mut t, &trades((1..=100).map(|id| (id, id))), Some(0));
+    judged(&mut t, &trades((1..=100).map(|id| (id, id))), Some(0));
     let before = t.state();
     for id in 20..=90 {
-        let (marks, seen) = told(&mut t, &trades([(id, id)]), Some(100));
+        let (marks, seen) = judged(&mut t, &trades([(id, id)]), Some(100));
         assert!(marks[0].again && marks[0].new == 0 && seen.is_empty(), "{id}: {marks:?} {seen:?}");
     }
     assert_eq!(t.state(), before);
     // The same ids, of trades that happened later.
-    let (_, seen) = told(&mut t, &trades((1..=3).map(|id| (id, 100 + id))), Some(100));
+    let (_, seen) = judged(&mut t, &trades((1..=3).map(|id| (id, 100 + id))), Some(100));
     assert_eq!(seen.last(), Some(&Seen::Restarted { from: 100, to: 1 }));
 }
 
 #[test]
 fn trades_fetched_again_are_those_of_before_and_no_venue_that_counts_anew() {
     let mut t = tracker(VenueId::BinanceSpot);
-    told(&mut t, &trades([1, 2, 30].map(|id| (id, id))), Some(0));
+    judged(&mut t, &trades([1, 2, 30].map(|id| (id, id))), Some(0));
     for again in [false, true] {
-        let (marks, seen) = told(&mut t, &trades((3..=20).map(|id| (id, id))), None);
+        let (marks, seen) = judged(&mut t, &trades((3..=20).map(|id| (id, id))), None);
         assert!(marks.iter().all(|m| m.again == again && m.late != again), "{marks:?}");
         assert_eq!(seen, []);
         assert_eq!(t.open("BTCUSDT", Channel::Trades, 1, 30), Some(vec![(21, 29)]));
     }
-    // Those of the count before fill its holes, whatever the venue counts now.
-    told(&mut t, &trades((1..=27).map(|id| (id, 100 + id))), Some(30));
+    // Those of the count before fill its gaps, whatever the venue counts now.
+    judged(&mut t, &trades((1..=27).map(|id| (id, 100 + id))), Some(30));
     for again in [false, true] {
-        let (marks, seen) = told(&mut t, &trades((21..=29).map(|id| (id, id))), None);
+        let (marks, seen) = judged(&mut t, &trades((21..=29).map(|id| (id, id))), None);
         assert!(marks.iter().all(|m| m.again == again && m.late != again), "{marks:?}");
         assert_eq!(seen, []);
     }
@@ -212,12 +212,12 @@ fn no_id_whatever_makes_the_true_ones_repeats() {
 }
 
 #[test]
-fn forgotten_holes_never_make_a_repeat_of_an_unseen_id() {
+fn forgotten_gaps_never_make_a_repeat_of_an_unseen_id() {
     let mut t = tracker(VenueId::BinanceSpot);
     for id in (0..1000).map(|i| i * 2) {
         trade(&mut t, id);
     }
-    assert!(t.ids("BTCUSDT", Channel::Trades).unwrap().run.holes.len() <= MAX_HOLES);
+    assert!(t.ids("BTCUSDT", Channel::Trades).unwrap().run.holes.len() <= MAX_GAPS);
     for id in (0..999).map(|i| i * 2 + 1) {
         assert_eq!(trade(&mut t, id), Seen::OutOfOrder, "{id}");
     }
@@ -245,7 +245,7 @@ fn extreme_ids_do_not_overflow() {
 fn decoded_frames_get_their_marks_and_snapshots_take_no_part() {
     let usdm = venue(VenueId::BinanceUsdm);
     let mut t = GapTracker::new(usdm);
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     let mut step = |kind: &str, first: i64, last: i64, prev: i64| {
         let frame = format!(
             r#"{{"stream":"btcusdt@{kind}","data":{{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":{first},"u":{last},"pu":{prev},"b":[["1","2"],["0.5","1"]],"a":[]}}}}"#
@@ -257,7 +257,7 @@ fn decoded_frames_get_their_marks_and_snapshots_take_no_part() {
         usdm.frames.decode(&frame, &mut rows).unwrap();
         let mut marks = vec![RowMark { flags: 9, ..RowMark::default() }; 9];
         t.observe_rows(&rows, &mut marks, &mut |e| {
-            told.push((e.symbol.to_owned(), e.channel, e.seen, e.row, e.hole, e.missing));
+            events.push((e.symbol.to_owned(), e.channel, e.seen, e.row, e.ids, e.missing));
         });
         marks.iter().map(|m| (m.flags, m.again)).collect::<Vec<_>>()
     };
@@ -269,7 +269,7 @@ fn decoded_frames_get_their_marks_and_snapshots_take_no_part() {
     assert_eq!(step("depth@0ms", 30, 31, 29), mark(GAP_BEFORE, false));
     assert_eq!(step("depth@0ms", 20, 22, 19), mark(OUT_OF_ORDER, false));
     let gap = Seen::Gap { expected: 14, got: 29 };
-    assert_eq!(told, [("BTCUSDT".to_owned(), Channel::Depth, gap, 0, Some((15, 29)), 15)]);
+    assert_eq!(events, [("BTCUSDT".to_owned(), Channel::Depth, gap, 0, Some((15, 29)), 15)]);
 }
 
 #[test]
@@ -306,7 +306,7 @@ proptest! {
         let mut highest = None;
         let mut again = Vec::new();
         for id in ids {
-            // Three in a row that were all there: the venue counts anew, which one who remembers all does not know.
+            // Three in a row that were all there: the venue restarts its count, which one who remembers all does not know.
             let is_next = again.last().is_none_or(|last| id == last + 1);
             match all.contains(&id) {
                 true if is_next => again.push(id),

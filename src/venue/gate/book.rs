@@ -4,7 +4,7 @@
 //! order. A message whose sides are both empty still moves the update id on.
 
 use super::super::json;
-use super::super::message::{Of, Raw, Result};
+use super::super::message::{MessageName, Raw, Result};
 use super::field::opt_time;
 use super::messages::Cx;
 use model::row::DepthUpdate;
@@ -14,9 +14,9 @@ use model::symbol::SymbolId;
 /// `"a":[..][,"l":"100"][,"full":true]}`.
 ///
 /// With `full` the levels are the book as a whole, which takes the place of the one before. It becomes two
-/// messages: changes `U..u` without levels, so that the ids continue (or their hole shows), and the book.
+/// messages: changes `U..u` without levels, so that the ids continue (or their gap shows), and the book.
 pub(super) fn update(cx: &mut Cx<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("order_book_update");
+    const OF: MessageName = MessageName("order_book_update");
     let keys = ["t", "s", "U", "u", "b", "a", "full", "e", "E", "l"];
     let [time, s, first, last, bids, asks, full, ..] = cx.fields(OF.0, data, &keys)?;
     let symbol = OF.word("s", s)?;
@@ -40,7 +40,7 @@ pub(super) fn update(cx: &mut Cx<'_, '_>, data: &str) -> Result<()> {
 /// `{"id":..,"current":ms or s,"update":ms or s,"asks":[..],"bids":[..]}` (REST, where `symbol` comes from the
 /// request and `id` is missing without `with_id`).
 pub(super) fn whole(cx: &mut Cx<'_, '_>, data: &str, symbol: Option<&str>) -> Result<()> {
-    const OF: Of = Of("order_book");
+    const OF: MessageName = MessageName("order_book");
     let keys = ["t", "current", "update", "id", "lastUpdateId", "s", "contract", "bids", "asks", "l"];
     let [time, current, update, id, last, s, contract, bids, asks, _] = cx.fields(OF.0, data, &keys)?;
     let symbol: SymbolId = match symbol {
@@ -64,7 +64,7 @@ pub(super) fn whole(cx: &mut Cx<'_, '_>, data: &str, symbol: Option<&str>) -> Re
 }
 
 /// A book of the venue, of which a side that is absent (or `null`) is empty.
-fn push<'a>(cx: &mut Cx<'_, '_>, of: Of, bids: Side<'a>, asks: Side<'a>, row: DepthUpdate) -> Result<()> {
+fn push<'a>(cx: &mut Cx<'_, '_>, of: MessageName, bids: Side<'a>, asks: Side<'a>, row: DepthUpdate) -> Result<()> {
     let side = |(field, raw): Side<'a>| (field, raw.or(Some("[]")));
     cx.book(of, side(bids), side(asks), row, &mut |cx, field, entry| {
         let [price, amount] = if json::is_array(entry) {

@@ -6,7 +6,7 @@
 //! {"time":..,"channel":"spot.pong","event":"","error":null,"result":null}
 //! {"time":..,"channel":"spot.system","event":"update","result":{"type":"upgrade","msg":".."}}
 //! ```
-//! Only `error` tells whether a request was accepted: `result` may be missing. Recordings before 2023 have
+//! Only `error` says whether a request was accepted: `result` may be missing. Recordings before 2023 have
 //! neither `error` nor `id` in an acknowledgement.
 
 use super::super::{Control, StreamKey, json};
@@ -71,7 +71,7 @@ fn refused(id: Option<u64>, error: &str) -> Control {
     };
     let msg = msg.map(|m| json::text_or_raw(m).into_owned()).unwrap_or_default();
     let code = code.unwrap_or_default();
-    // The codes 1 to 4 (bad body, bad argument, server, authentication) do not tell; the words do.
+    // The codes 1 to 4 (bad body, bad argument, server, authentication) do not say it; the text does.
     let words = msg.to_ascii_lowercase().replace('_', " ");
     let throttled = code == 429 || ["too many", "rate limit", "too frequent"].iter().any(|w| words.contains(w));
     Control::Error { id, code, msg, throttled }

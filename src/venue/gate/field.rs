@@ -1,15 +1,15 @@
 //! Times, ids and sizes as Gate writes them: seconds and milliseconds, as integers, decimals and texts.
 
 use super::super::json;
-use super::super::message::{Of, Raw, Result};
+use super::super::message::{MessageName, Raw, Result};
 use model::number::Num;
 use model::row::Side;
 
-const MESSAGE_TIME: Of = Of("frame");
+const MESSAGE_TIME: MessageName = MessageName("frame");
 
 /// A time in s, ms, us or ns, with or without a fraction, as us. `None` when it is negative or too large.
 ///
-/// 10^11 s is the year 5138 and 10^11 ms is 1973, so the magnitude tells the unit. It has to: REST sends seconds
+/// 10^11 s is the year 5138 and 10^11 ms is 1973, so the magnitude gives the unit. It has to: REST sends seconds
 /// under the name `create_time_ms`, and a text with a fraction where the socket sends an integer.
 pub(super) fn to_micros(time: Num) -> Option<i64> {
     const SECONDS: i128 = 100_000_000_000;
@@ -30,7 +30,7 @@ pub(super) fn to_micros(time: Num) -> Option<i64> {
 }
 
 /// A time; absent and 0 are none.
-pub(super) fn opt_time(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
+pub(super) fn opt_time(of: MessageName, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
     let Some(time) = of.opt_num(field, raw)? else { return Ok(None) };
     to_micros(time).map_or_else(|| of.wrong(field), |us| Ok(Some(us).filter(|us| *us != 0)))
 }
@@ -42,12 +42,12 @@ pub(super) fn sent(time: Raw<'_>, time_ms: Raw<'_>) -> Result<Option<i64>> {
 }
 
 /// An integer, also in a text: REST writes spot ids so.
-pub(super) fn int(of: Of, field: &'static str, raw: Raw<'_>) -> Result<i64> {
+pub(super) fn int(of: MessageName, field: &'static str, raw: Raw<'_>) -> Result<i64> {
     raw.and_then(json::quoted_int).map_or_else(|| of.wrong(field), Ok)
 }
 
 /// An integer that may be absent or an empty text.
-pub(super) fn opt_int(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
+pub(super) fn opt_int(of: MessageName, field: &'static str, raw: Raw<'_>) -> Result<Option<i64>> {
     match raw {
         None | Some("\"\"") => Ok(None),
         Some(_) => int(of, field, raw).map(Some),
@@ -55,7 +55,7 @@ pub(super) fn opt_int(of: Of, field: &'static str, raw: Raw<'_>) -> Result<Optio
 }
 
 /// A size whose sign is the side: the taker's of a trade. What it means for a liquidation is documented nowhere.
-pub(super) fn signed(of: Of, field: &'static str, raw: Raw<'_>) -> Result<(Side, Num)> {
+pub(super) fn signed(of: MessageName, field: &'static str, raw: Raw<'_>) -> Result<(Side, Num)> {
     let size = of.num(field, raw)?;
     let side = match size.mantissa.signum() {
         1 => Side::Buy,

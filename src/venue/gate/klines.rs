@@ -7,18 +7,18 @@
 //! futures  GET /api/v4/futures/usdt/candlesticks?contract=&interval=&from=s&to=s  at most 2000
 //!          {"t":1539852480,"v":97151,"c":"1.032","h":"1.032","l":"1.032","o":"1.032","sum":"3580"}
 //! ```
-//! On spot a week is `7d`, which Gate does not say to begin on Mondays: it is not asked for. Source: Gate's API v4
+//! On spot a week is `7d`, which Gate does not say to begin on Mondays: it is not requested. Source: Gate's API v4
 //! documentation, "Market K-line chart" and "Futures market K-line chart".
 
 use super::super::klines::{self, RestKlines};
-use super::super::message::{Of, Raw, Result, percent_encode, utf8};
+use super::super::message::{MessageName, Raw, Result, percent_encode, utf8};
 use super::super::{KlinesQuery, RestRequest, json};
 use super::field::opt_time;
 use super::market::Market;
 use model::row::Candle;
 use model::{Channel, Interval};
 
-const OF: Of = Of("candlesticks");
+const OF: MessageName = MessageName("candlesticks");
 
 /// Both ends of a range count, so a range has a point more than intervals.
 pub(super) fn request(market: Market, query: &KlinesQuery<'_>) -> Option<RestRequest> {

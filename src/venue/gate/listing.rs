@@ -11,20 +11,20 @@
 
 use super::super::json;
 use super::super::listing::{self, Entry, UNKNOWN};
-use super::super::message::{Of, Raw, Result};
+use super::super::message::{MessageName, Raw, Result};
 use super::field;
 use super::market::Market;
 use model::Listing;
 use model::number::Num;
 use model::{Symbol, SymbolKind};
 
-const CONTRACTS: Of = Of("contracts");
+const CONTRACTS: MessageName = MessageName("contracts");
 
 /// All symbols of a listing, those that do not trade included.
 pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
     let text = String::from_utf8_lossy(body);
     match market {
-        Market::Spot => listing::read(Of("currency_pairs"), &text, pair),
+        Market::Spot => listing::read(MessageName("currency_pairs"), &text, pair),
         Market::Futures => listing::read(CONTRACTS, &text, contract),
     }
 }
@@ -102,7 +102,7 @@ fn contract(entry: &mut Entry, raw: &str) -> Result<Symbol> {
     };
     let mut time = |field, raw: Raw<'_>| {
         let time = field::opt_time(CONTRACTS, field, raw.filter(|raw| *raw != "null"));
-        entry.told(time).flatten()
+        entry.or_note(time).flatten()
     };
     let start = time("launch_time", launch).or_else(|| time("create_time", create));
     let end = time("delisted_time", delisted);

@@ -3,7 +3,7 @@
 //! Each function shows the message as the venue sends it; fields in brackets are those of some years or of one
 //! market only. Spot and futures share a function where they share a shape.
 
-use super::super::message::{Context, Of, Raw, Result};
+use super::super::message::{Context, MessageName, Raw, Result};
 use super::field::{opt_int, opt_time, signed};
 use super::market::Market;
 use model::row::{BookTicker, Candle, Liquidation, MarkPrice, Side, Ticker, Trade, VenueKline};
@@ -29,7 +29,7 @@ pub(super) fn trade(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
 /// `"trade_mode":..]}`; REST has `sequence_id` for `id_market`. That id counts the trades of the market, `id` those
 /// of all markets.
 fn spot_trade(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
-    const OF: Of = Of("spot trade");
+    const OF: MessageName = MessageName("spot trade");
     let keys = [
         "id", "id_market", "sequence_id", "create_time", "create_time_ms", "side", "currency_pair", "amount", "price",
         "range", "stock", "money", "trade_mode", "role", "order_id", "fee", "fee_currency", "point_fee", "gt_fee",
@@ -68,7 +68,7 @@ fn spot_trade(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
 /// `"price":"96.4"[,"is_internal":true]}`; the sign of `size` is the taker's side. Internal trades (takeover of a
 /// liquidation, auto-deleveraging) are not in the venue's candles: their type is `internal`.
 fn futures_trade(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
-    const OF: Of = Of("futures trade");
+    const OF: MessageName = MessageName("futures trade");
     let keys = ["id", "create_time", "create_time_ms", "contract", "size", "price", "is_internal"];
     let [id, seconds, ms, symbol, size, price, internal] = cx.fields(OF.0, data, &keys)?;
     let internal = internal.is_some() && OF.flag("is_internal", internal)?;
@@ -91,7 +91,7 @@ fn futures_trade(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
 }
 
 /// `create_time_ms`, or `create_time` where there is no other (futures in 2020).
-fn trade_time(of: Of, seconds: Raw<'_>, ms: Raw<'_>) -> Result<i64> {
+fn trade_time(of: MessageName, seconds: Raw<'_>, ms: Raw<'_>) -> Result<i64> {
     let time = match opt_time(of, "create_time_ms", ms)? {
         None => opt_time(of, "create_time", seconds)?,
         exact => exact,
@@ -102,7 +102,7 @@ fn trade_time(of: Of, seconds: Raw<'_>, ms: Raw<'_>) -> Result<i64> {
 /// `{"t":1654029559473,"u":6765708346,"s":"BTC_USDT","b":"31738.93","B":"2.3039","a":"31738.94","A":"0.335"}`; an
 /// empty side has an empty price.
 pub(super) fn book_ticker(cx: &mut Cx<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("book_ticker");
+    const OF: MessageName = MessageName("book_ticker");
     let [time, u, s, bid, bid_amount, ask, ask_amount] = cx.fields(OF.0, data, &["t", "u", "s", "b", "B", "a", "A"])?;
     let symbol = OF.word("s", s)?;
     let (bid_price, ask_price) = (OF.opt_num("b", bid)?, OF.opt_num("a", ask)?);
@@ -131,7 +131,7 @@ pub(super) fn ticker(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> 
 /// `"change_percentage":"5.85","base_volume":"27799.83","quote_volume":"215375.1","high_24h":"8.44",`
 /// `"low_24h":"7.364"}`, and for leveraged tokens `etf_*`.
 fn spot_ticker(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
-    const OF: Of = Of("spot ticker");
+    const OF: MessageName = MessageName("spot ticker");
     let keys = [
         "currency_pair", "last", "base_volume", "quote_volume", "high_24h", "low_24h", "lowest_ask", "lowest_size",
         "highest_bid", "highest_size", "change_percentage", "change_utc0", "change_utc8", "etf_net_value",
@@ -160,7 +160,7 @@ fn spot_ticker(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
 /// `"low_24h":"23018.3","high_24h":"23589.2"[,"funding_next_apply":s,"t":ms]}`; dated contracts have
 /// `settle_price`, `basis_rate` and `basis_value` for funding. `volume_24h` counts contracts.
 fn futures_ticker(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
-    const OF: Of = Of("futures ticker");
+    const OF: MessageName = MessageName("futures ticker");
     let keys = [
         "contract",
         "t",
@@ -235,7 +235,7 @@ fn futures_ticker(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
 /// base volume; on futures `v` counts contracts and `a` is the same in base units. The venue says that the
 /// message with `w` true may be missing.
 pub(super) fn candle(cx: &mut Cx<'_, '_>, data: &str, sent: Sent) -> Result<()> {
-    const OF: Of = Of("candlestick");
+    const OF: MessageName = MessageName("candlestick");
     let [time, v, close, high, low, open, name, base, closed] =
         cx.fields(OF.0, data, &["t", "v", "c", "h", "l", "o", "n", "a", "w"])?;
     let name = OF.word("n", name)?;
@@ -280,7 +280,7 @@ fn length_us(interval: &str) -> Option<i64> {
 /// 2026, the price a number, and one object may come instead of a list. What the sign of `size` means is documented
 /// nowhere (gateio/WebSocket-API#132), so the row has no side, and its status says the sign.
 pub(super) fn liquidation(cx: &mut Cx<'_, '_>, data: &str) -> Result<()> {
-    const OF: Of = Of("public_liquidates");
+    const OF: MessageName = MessageName("public_liquidates");
     let [price, size, time, time_ms, symbol] =
         cx.fields(OF.0, data, &["price", "size", "time", "time_ms", "contract"])?;
     let (sign, amount) = signed(OF, "size", size)?;

@@ -25,7 +25,7 @@ impl Streams for Market {
     /// `{"time":..,"id":..,"channel":..,"event":"subscribe","payload":[..]}`: many symbols per message where the
     /// channel takes them, one where the payload has further words.
     ///
-    /// The venue refuses a `time` that is 60 s off: who keeps a message for long must write it anew.
+    /// The venue refuses a `time` that is 60 s off: who keeps a message for long must write it again.
     /// Both verbs take the same payload.
     fn messages(
         &self,

@@ -18,7 +18,7 @@ use model::{Channel, Decoded, Fill, Listing, RestMeta, Rows};
 const PAGE: u32 = 1_000;
 /// The venue serves no trades behind this many.
 const MAX_TRADES: u32 = 100_000;
-/// How far to look back for trades when nothing tells what was before them, s.
+/// How far to look back for trades when it is unknown what was before them, s.
 const LOOK_BACK_S: i64 = 600;
 
 impl Rest for Market {
@@ -49,7 +49,7 @@ impl Rest for Market {
         Some(RestRequest::of(Channel::DepthSnapshot.as_str(), Some(symbol), path, 1))
     }
 
-    /// The trades of the seconds around a hole; neither market can be asked by id. The ids are sorted out when the
+    /// The trades of the seconds around a gap; neither market can be asked by id. The ids are sorted out when the
     /// body is read.
     fn repair_request(&self, missing: &Missing<'_>) -> Option<RestRequest> {
         if missing.channel != Channel::Trades || missing.page.checked_mul(PAGE)? >= MAX_TRADES {
@@ -62,7 +62,7 @@ impl Rest for Market {
             (None, Some(before)) => before.saturating_sub(LOOK_BACK_S),
             (None, None) => return None,
         };
-        // Ends at now when nothing tells otherwise.
+        // Ends at now by default.
         let to = before.map(|before| format!("&to={before}")).unwrap_or_default();
         let symbol = percent_encode(missing.symbol);
         let path = match self {

@@ -27,7 +27,7 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
     headers: &[],
     api_key_header: None,
     waits_for_welcome: false,
-    // The venue asks for a ping every 10 to 15 s.
+    // The venue requires a ping every 10 to 15 s.
     heartbeat: Heartbeat::ClientText { every_ms: 15_000, timeout_ms: 30_000 },
     // How many messages and streams a socket takes is not documented.
     limits: Limits {

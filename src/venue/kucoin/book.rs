@@ -4,7 +4,7 @@
 //! one message stay in the order sent, which is the order to apply them in.
 
 use super::super::book::Read;
-use super::super::message::{Of, Result};
+use super::super::message::{MessageName, Result};
 use super::field::{Context, int, opt_time};
 use model::row::{DepthUpdate, Level};
 use model::{Num, SymbolId};
@@ -18,7 +18,7 @@ fn message(symbol: SymbolId, first: i64, last: i64, is_snapshot: bool) -> DepthU
 /// Spot: `{"changes":{"asks":[["0.014868","6.2437","2339568792"]],"bids":[]},"sequenceStart":2339568792,`
 /// `"sequenceEnd":2339568792,"symbol":"LINK-BTC","time":1767682674904}`; `time` is missing until 2022.
 pub(super) fn spot_changes(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("trade.l2update");
+    const OF: MessageName = MessageName("trade.l2update");
     let keys = ["changes", "sequenceStart", "sequenceEnd", "symbol", "time"];
     let [changes, first, last, named, time] = cx.fields(OF.0, data, &keys)?;
     let Some(changes) = changes else {
@@ -37,7 +37,7 @@ pub(super) fn spot_changes(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -
 
 /// Futures: `{"sequence":1705411242392,"change":"0.2166,sell,0","timestamp":1705708800009}`, one change a frame.
 pub(super) fn futures_change(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("level2");
+    const OF: MessageName = MessageName("level2");
     let [sequence, change, time, named] = cx.fields(OF.0, data, &["sequence", "change", "timestamp", "symbol"])?;
     let named = named.map(|_| OF.word("symbol", named)).transpose()?;
     let sequence = int(OF, "sequence", sequence)?;
@@ -66,7 +66,7 @@ pub(super) fn futures_change(cx: &mut Context<'_, '_>, symbol: &str, data: &str)
 /// A REST book. Spot `{"time":1654325095225,"sequence":"1630423725254","bids":[["29701.4","1.12"]],"asks":[..]}`,
 /// futures `{"symbol":"XBTUSDTM","sequence":1645045405918,"asks":[[29641.0,30109]],"bids":[..],"ts":..}`.
 pub(super) fn whole(cx: &mut Context<'_, '_>, data: &str, symbol: &str) -> Result<()> {
-    const OF: Of = Of("depth snapshot");
+    const OF: MessageName = MessageName("depth snapshot");
     let [sequence, bids, asks, time, ts, _] =
         cx.fields(OF.0, data, &["sequence", "bids", "asks", "time", "ts", "symbol"])?;
     let sequence = int(OF, "sequence", sequence)?;
@@ -77,7 +77,7 @@ pub(super) fn whole(cx: &mut Context<'_, '_>, data: &str, symbol: &str) -> Resul
 }
 
 /// Price, amount, and in changes the sequence.
-fn level(cx: &mut Context<'_, '_>, of: Of, field: &'static str, entry: &str) -> Read {
+fn level(cx: &mut Context<'_, '_>, of: MessageName, field: &'static str, entry: &str) -> Read {
     let [price, amount, _] = of.elements_and::<3>(field, entry, &mut |_| cx.drift("field book entry.3"))?;
     let (price, amount) = (of.num(field, price)?, of.num(field, amount)?);
     Ok((!price.is_zero()).then_some((price, amount)))

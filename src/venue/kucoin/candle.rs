@@ -1,16 +1,16 @@
 //! Candles, as KuCoin computes them: their odd order, and the intervals in words of the `venue_klines` table.
 
-use super::super::message::{Of, Result};
+use super::super::message::{MessageName, Result};
 use super::field::{Context, intern, opt_time, time};
 use super::market::Market;
 
 use model::row::{Candle, VenueKline};
 
 /// `{"symbol":"BTC-USDT","candles":["1619378280","open","close","high","low","volume","turnover"],"time":ns}`:
-/// open, CLOSE, high, low. No flag tells the last message of a candle. On futures the seventh element counts lots;
+/// open, CLOSE, high, low. No flag marks the last message of a candle. On futures the seventh element counts lots;
 /// the sixth is documented as wrong: it repeated the lots, and has been the turnover since.
 pub(super) fn candle(cx: &mut Context<'_, '_>, topic: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("candles");
+    const OF: MessageName = MessageName("candles");
     let [named, candles, at] = cx.fields(OF.0, data, &["symbol", "candles", "time"])?;
     let Some(candles) = candles else {
         return OF.wrong("candles");

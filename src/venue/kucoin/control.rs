@@ -49,7 +49,7 @@ fn refused(id: Option<u64>, code: Raw<'_>, data: Raw<'_>) -> Control {
     let code = code.and_then(json::quoted_int::<i64>).unwrap_or_default();
     let msg = data.map(json::text_or_raw).unwrap_or_default();
     // 509 is the WebSocket's own word for "too many", 429 and 429000 are those of HTTP and of the gateway. Too many
-    // symbols in a message or topics on a socket stay too many, however often they are asked for.
+    // symbols in a message or topics on a socket stay too many, however often they are requested.
     let throttled = matches!(code, 509 | 429 | 429_000..=429_999) && !msg.contains("count limitation");
     Control::Error { id, code, msg: msg.chars().take(MAX_TEXT).collect(), throttled }
 }

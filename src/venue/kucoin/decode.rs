@@ -1,6 +1,6 @@
 //! A stored frame to rows: REST bodies by their meta, frames of the socket by their topic and subject.
 
-use super::super::message::{Of, Result, clip, unknown_type, utf8};
+use super::super::message::{MessageName, Result, clip, unknown_type, utf8};
 use super::super::{Control, Decode, Frame, FrameKind, StreamKey};
 use super::field::Context;
 use super::market::Market;
@@ -36,7 +36,7 @@ impl Decode for Market {
 
 /// `{"type":"message","topic":"/market/match:BTC-USDT","subject":"trade.l3match","data":{..}}`, keys in any order.
 fn one(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decoded> {
-    const OF: Of = Of("message");
+    const OF: MessageName = MessageName("message");
     let mut cx = Context::new(market, payload, rows);
     let top = cx.fields(OF.0, utf8(payload)?, &control::TOP)?;
     if control::reply(&top).is_some() {
@@ -60,7 +60,7 @@ fn one(market: Market, payload: &[u8], rows: &mut Rows) -> Result<Decoded> {
     };
     let about = messages::About { topic: &topic, subject: &subject };
     if !messages::decode(&mut cx, channel, about, data)? {
-        // A subject nobody knows yet under a topic we asked for: counted, and the frame is kept.
+        // A subject nobody knows yet under a topic we subscribed: counted, and the frame is kept.
         cx.drift(&format!("subject {}.{}", topic.prefix, clip(&subject)));
         return unknown_type(&subject);
     }

@@ -6,10 +6,10 @@
 //! ```
 //! A refusal is not a book: it stays undecodable, with its code as the reason.
 
-use super::super::message::{Of, Result, clip, utf8};
+use super::super::message::{MessageName, Result, clip, utf8};
 use super::super::{DecodeError, json};
 
-const OF: Of = Of("REST answer");
+const OF: MessageName = MessageName("REST answer");
 
 /// The code of success.
 const SUCCESS: &str = "200000";

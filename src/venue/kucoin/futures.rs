@@ -2,7 +2,7 @@
 //!
 //! Quirks: amounts are lots (see the contract size in `symbols`); a frame of `/contractMarket/level2` carries one
 //! change as text; mark prices and funding rates are JSON numbers on one topic under two subjects; there is no
-//! public stream of liquidations; only the last 100 trades can be asked for again.
+//! public stream of liquidations; only the last 100 trades can be requested again.
 
 use super::super::{Continuity, Documented, KlinePage, Venue, VenueSpec};
 use super::market::Market;

@@ -9,7 +9,7 @@
 //! Minutes without a trade are left out. Source: KuCoin's documentation, "Get Klines" of both markets.
 
 use super::super::klines::{self, RestKlines};
-use super::super::message::{Of, Result, percent_encode};
+use super::super::message::{MessageName, Result, percent_encode};
 use super::super::{KlinesQuery, RestRequest};
 use super::envelope;
 use super::field::time;
@@ -18,7 +18,7 @@ use super::market::Market;
 use model::row::Candle;
 use model::{Channel, Interval};
 
-const OF: Of = Of("klines");
+const OF: MessageName = MessageName("klines");
 
 pub(super) fn request(market: Market, query: &KlinesQuery<'_>) -> RestRequest {
     let KlinesQuery { symbol, interval, first_us, last_us, .. } = *query;

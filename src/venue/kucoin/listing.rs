@@ -7,12 +7,12 @@
 //!   "baseCurrency":"XBT","quoteCurrency":"USDT","lotSize":1,"tickSize":0.1,"multiplier":0.001,"isInverse":false,
 //!   "status":"Open",..}]}
 //! ```
-//! Spot has no word of status, only whether trading is enabled. A contract counts in lots: `multiplier` is the base
+//! Spot has no status, only whether trading is enabled. A contract counts in lots: `multiplier` is the base
 //! amount of one lot; an inverse contract sends -1, its lots are worth 1 of the quote currency each.
 
 use super::super::json;
 use super::super::listing::{self, Entry, UNKNOWN};
-use super::super::message::{Of, Raw, Result};
+use super::super::message::{MessageName, Raw, Result};
 use super::envelope;
 use super::market::Market;
 
@@ -23,8 +23,8 @@ pub(super) fn parse(market: Market, body: &[u8]) -> Result<Listing> {
     let text = String::from_utf8_lossy(body);
     let entries = envelope::data(text.as_bytes())?;
     match market {
-        Market::Spot => listing::read(Of("symbols"), entries, pair),
-        Market::Futures => listing::read(Of("contracts"), entries, contract),
+        Market::Spot => listing::read(MessageName("symbols"), entries, pair),
+        Market::Futures => listing::read(MessageName("contracts"), entries, contract),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Trades, best prices, mark prices and statistics: the data of a frame to rows, field by field.
 //!
 //! Each function shows the data as KuCoin sends it. Trade ids are texts, and the sequence of a trade is a counter
-//! that it shares with orders: it tells nothing about missing trades, so it is not kept.
+//! that it shares with orders: it says nothing about missing trades, so it is not kept.
 
-use super::super::message::{Of, Raw, Result};
+use super::super::message::{MessageName, Raw, Result};
 use super::book;
 use super::candle::candle;
 use super::field::{Context, int, intern, opt_time, time};
@@ -51,7 +51,7 @@ pub(super) fn decode(cx: &mut Context<'_, '_>, channel: Channel, about: About<'_
 /// `"symbol":"BTC-USDT","takerOrderId":..,"time":"1616362370760468781","tradeId":"6057bb..","type":"match"}`;
 /// futures sends `ts` for `time`, counts `size` in lots, and adds user ids.
 fn trade(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("match");
+    const OF: MessageName = MessageName("match");
     let keys = [
         "symbol", "tradeId", "price", "size", "side", "time", "ts", "sequence", "type", "makerOrderId", "takerOrderId",
         "makerUserId", "takerUserId",
@@ -79,7 +79,7 @@ fn trade(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
 
 /// `{"asks":["90446.1","0.2"],"bids":["90446","0.5"],"timestamp":1767682674903}`; an empty side is an empty array.
 fn level1(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("level1");
+    const OF: MessageName = MessageName("level1");
     let [asks, bids, at] = cx.fields(OF.0, data, &["asks", "bids", "timestamp"])?;
     let (ask_price, ask_amount) = pair(OF, "asks", asks)?;
     let (bid_price, bid_amount) = pair(OF, "bids", bids)?;
@@ -96,7 +96,7 @@ fn level1(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
     Ok(())
 }
 
-fn pair(of: Of, field: &'static str, raw: Raw<'_>) -> Result<(Option<Num>, Option<Num>)> {
+fn pair(of: MessageName, field: &'static str, raw: Raw<'_>) -> Result<(Option<Num>, Option<Num>)> {
     let Some(raw) = raw else {
         return Ok((None, None));
     };
@@ -112,7 +112,7 @@ fn pair(of: Of, field: &'static str, raw: Raw<'_>) -> Result<(Option<Num>, Optio
 /// `{"sequence":"1630218274617","bestAsk":..,"bestAskSize":..,"bestBid":..,"bestBidSize":..,"price":..,"size":..,`
 /// `"time":1654032320677}`.
 fn best(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("ticker");
+    const OF: MessageName = MessageName("ticker");
     let keys = [
         "symbol", "sequence", "bestBidPrice", "bestBid", "bestBidSize", "bestAskPrice", "bestAsk", "bestAskSize", "ts",
         "time", "Time", "price", "size",
@@ -135,7 +135,7 @@ fn best(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
 /// `{"markPrice":39610.11,"indexPrice":39615.44,"granularity":1000,"timestamp":1706068801000}` every second and
 /// `{"granularity":60000,"fundingRate":0.000032,["period":1,]"timestamp":1706068800000}` every minute: a row each.
 fn mark_price(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("instrument");
+    const OF: MessageName = MessageName("instrument");
     let keys = ["symbol", "markPrice", "indexPrice", "fundingRate", "timestamp", "granularity", "period"];
     let [named, mark, index, rate, at, ..] = cx.fields(OF.0, data, &keys)?;
     if mark.is_none() && index.is_none() && rate.is_none() {
@@ -157,7 +157,7 @@ fn mark_price(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> 
 /// `{"sequence":"1630306486588","data":{"symbol":"BTC-USDT","open":31610.0,"high":31901.4,"low":29299.9,`
 /// `"close":29920.1,"lastTradedPrice":29920.1,"vol":21637.26,"volValue":657871182.64,"datetime":1654165082007,..}}`
 fn spot_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("trade.snapshot");
+    const OF: MessageName = MessageName("trade.snapshot");
     let [_, inner] = cx.fields(OF.0, data, &["sequence", "data"])?;
     let Some(inner) = inner else {
         return OF.wrong("data");
@@ -190,7 +190,7 @@ fn spot_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()>
 /// `"highPrice":31891.0,["price24HoursBefore":31583,]"priceChgPct":-0.0524,"priceChg":-1657,["fundingRate":..,]`
 /// `"ts":1654165885016336830}`
 fn futures_ticker(cx: &mut Context<'_, '_>, symbol: &str, data: &str) -> Result<()> {
-    const OF: Of = Of("snapshot.24h");
+    const OF: MessageName = MessageName("snapshot.24h");
     let keys = [
         "symbol", "price24HoursBefore", "highPrice", "lowPrice", "lastPrice", "volume", "turnover", "ts",
         "priceChgPct", "priceChg", "fundingRate",

@@ -1,4 +1,4 @@
-//! What is asked for over WebSocket: sockets with their topics, and the messages that subscribe them.
+//! What is subscribed over WebSocket: sockets with their topics, and the messages that subscribe them.
 
 use super::super::{
     ConnectionPlan, DecodeError, Limits, RestRequest, Streams, SubscribeMessage, Token, Verb, Want, message, plan,

@@ -2,7 +2,7 @@
 //!
 //! Quirks: best bid and ask (`/spotMarket/level1`) come without a sequence; a frame of `/market/level2` may carry
 //! several changes and overlap the one before; whole books without a key end at 100 levels a side; only the last
-//! 100 trades can be asked for again, so holes in trades are never repaired.
+//! 100 trades can be requested again, so gaps in trades are never repaired.
 
 use super::super::{AtMarket, Continuity, Documented, Heartbeat, KlinePage, Limits, Per, Venue, VenueSpec};
 use super::market::Market;
@@ -32,7 +32,7 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
     headers: &[],
     api_key_header: None,
     waits_for_welcome: true,
-    // The client pings; the token tells how often, and this is what it has told for years.
+    // The client pings; the token says how often, and this is what it has said for years.
     heartbeat: Heartbeat::ClientText { every_ms: 18_000, timeout_ms: 10_000 },
     limits: Limits {
         streams_per_connection: 300,
@@ -73,7 +73,7 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
     ids: &[(Channel::Depth, Continuity::DepthFirstFinal)],
     at_market: AtMarket::All,
     counts_contracts: false,
-    // Only the last 100 trades can be asked for again.
+    // Only the last 100 trades can be requested again.
     repair: &[],
     // Candles have neither trade counts nor taker volumes.
     seeding: &[],

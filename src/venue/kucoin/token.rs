@@ -6,14 +6,14 @@
 //!   "encrypt":true,"protocol":"websocket","pingInterval":18000,"pingTimeout":10000}]}}
 //! connect to <endpoint>?token=<token>&connectId=<unique>
 //! ```
-//! A token is good for one connection of at most 24 h; it is asked for before every connect.
+//! A token is good for one connection of at most 24 h; it is requested before every connect.
 
-use super::super::message::{Of, Result, percent_encode};
+use super::super::message::{MessageName, Result, percent_encode};
 use super::super::{Method, RestRequest, Token, TokenServer, json};
 use super::envelope;
 use super::field::int;
 
-const OF: Of = Of("bullet-public");
+const OF: MessageName = MessageName("bullet-public");
 
 /// Pings are due within these bounds, whatever the answer says, ms: KuCoin drops who is silent for about 60 s.
 const PING_BOUNDS: (u64, u64) = (1_000, 50_000);

@@ -20,7 +20,7 @@ pub(super) fn decode(message: &Message<'_>, frame: &[u8], rows: &mut Rows) -> Re
     if message.version != 0 || message.longer {
         note(message, frame, rows);
     }
-    let of = Of(message.template.name());
+    let of = MessageName(message.template.name());
     match message.body {
         Body::Trades { root, trades } => {
             let row = Trade {
@@ -118,9 +118,9 @@ fn note(message: &Message<'_>, frame: &[u8], rows: &mut Rows) {
 
 /// The name of a message, to say which field of what is wrong.
 #[derive(Clone, Copy)]
-struct Of(&'static str);
+struct MessageName(&'static str);
 
-impl Of {
+impl MessageName {
     #[cold]
     fn wrong<T>(self, field: &'static str) -> Result<T> {
         Err(DecodeError::Field { message: self.0, field })

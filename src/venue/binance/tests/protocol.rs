@@ -100,7 +100,7 @@ fn snapshot_requests_cost_what_the_venue_charges() {
 }
 
 #[test]
-fn control_frames_are_told_from_data() {
+fn control_frames_are_distinguished_from_data() {
     let venue = of(Market::Spot);
     let refused = |id, code, msg: &str| {
         Some(Control::Error { id, code, msg: msg.to_owned(), throttled: msg.contains("Too many") })
@@ -257,14 +257,14 @@ fn coinm_asks_dapi_and_reads_its_own_words_for_contracts() {
     assert_eq!(plans.len(), 1, "one path serves all");
     assert_eq!((plans[0].path_and_query.as_str(), plans[0].streams[0].as_str()), ("/stream", "btcusd_perp@trade"));
     let symbols = venue.rest.parse_listing(constructed("symbols").as_bytes()).unwrap().symbols;
-    let told = |s: &Symbol| {
+    let facts = |s: &Symbol| {
         (s.name.clone(), s.kind.as_str(), s.contract_size.map(|n| n.to_string()), s.status.clone(), s.trading)
     };
     let expected = |name: &str, kind, size: &str, status: &str, trading| {
         (name.to_owned(), kind, Some(size.to_owned()), status.to_owned(), trading)
     };
-    assert_eq!(told(&symbols[0]), expected("BTCUSD_PERP", "inverse_perpetual", "100", "TRADING", true));
-    assert_eq!(told(&symbols[1]), expected("ETHUSD_261225", "inverse_dated", "10", "PENDING_TRADING", false));
+    assert_eq!(facts(&symbols[0]), expected("BTCUSD_PERP", "inverse_perpetual", "100", "TRADING", true));
+    assert_eq!(facts(&symbols[1]), expected("ETHUSD_261225", "inverse_dated", "10", "PENDING_TRADING", false));
     assert_eq!((symbols[0].base.as_str(), symbols[0].quote.as_str()), ("BTC", "USD"));
 }
 

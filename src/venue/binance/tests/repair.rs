@@ -1,4 +1,4 @@
-//! Missing trades: what is asked for, and that of the answer only that becomes rows.
+//! Missing trades: what is requested, and that of the answer only that becomes rows.
 
 use super::super::super::Missing;
 use super::*;
@@ -9,7 +9,7 @@ fn missing(channel: Channel, from: i64, to: i64) -> Missing<'static> {
 }
 
 #[test]
-fn holes_are_asked_for_by_id_a_page_at_a_time() {
+fn gaps_are_requested_by_id_a_page_at_a_time() {
     let ask = |id, channel, from, to| {
         let request = venue(id).repair_request(&missing(channel, from, to))?;
         assert_eq!((&*request.channel, request.symbol.as_deref()), (channel.as_str(), Some("币USDT")));

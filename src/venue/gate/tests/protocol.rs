@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn control_frames_are_told_from_data() {
+fn control_frames_are_distinguished_from_data() {
     let ack = |id| Some(Control::Ack { id });
     let refused = |id, code, msg: &str, throttled| Some(Control::Error { id, code, msg: msg.to_owned(), throttled });
     let table: [(&str, Option<Control>); 18] = [

@@ -38,8 +38,8 @@ fn every_recorded_futures_frame_is_decoded_or_control() {
     assert_eq!(counts, expected.map(|(k, n)| (k.to_owned(), n)).into());
 }
 
-/// Plays the frames that `keep` says and returns the holes found.
-fn holes(market: Market, mut keep: impl FnMut(usize) -> bool) -> Vec<String> {
+/// Plays the frames that `keep` says and returns the gaps found.
+fn gaps(market: Market, mut keep: impl FnMut(usize) -> bool) -> Vec<String> {
     let mut tracker = GapTracker::new(of(market));
     let (mut rows, mut marks, mut found) = (Rows::new(), Vec::new(), Vec::new());
     let mut nth = 0;
@@ -57,10 +57,10 @@ fn holes(market: Market, mut keep: impl FnMut(usize) -> bool) -> Vec<String> {
 }
 
 #[test]
-fn the_recorded_books_have_no_hole_and_a_lost_frame_is_one() {
+fn the_recorded_books_have_no_gap_and_a_lost_frame_is_one() {
     for market in MARKETS {
-        assert_eq!(holes(market, |_| true), [""; 0], "{market:?}");
-        assert_eq!(holes(market, |nth| nth != 100).len(), 1, "{market:?}");
+        assert_eq!(gaps(market, |_| true), [""; 0], "{market:?}");
+        assert_eq!(gaps(market, |nth| nth != 100).len(), 1, "{market:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is asked for: plans, subscribe messages, REST requests, and the answers to repairs.
+//! What is requested: plans, subscribe messages, REST requests, and the answers to repairs.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ fn wants(symbols: &[&str], channels: &[Channel]) -> Vec<Want> {
     all.collect()
 }
 
-/// Streams that a subscribe message asks for, by the documentation's shape of the payload.
+/// Streams that a subscribe message names, by the documentation's shape of the payload.
 fn streams_of(message: &Value) -> Vec<String> {
     let channel = message["channel"].as_str().unwrap();
     let payload: Vec<&str> = message["payload"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
@@ -163,7 +163,7 @@ fn missing(symbol: &str, page: u32) -> Missing<'_> {
 }
 
 #[test]
-fn repairs_ask_for_the_seconds_around_the_hole_page_by_page() {
+fn repairs_ask_for_the_seconds_around_the_gap_page_by_page() {
     let ask = |market: Market, missing| of(market).repair_request(&missing);
     let first = ask(Market::Spot, missing("币_USDT", 0)).unwrap();
     let expected = "/api/v4/spot/trades?currency_pair=%E5%B8%81_USDT&from=1700000000&to=1700000003&limit=1000&page=1";

@@ -211,7 +211,7 @@ fn what_is_no_token_is_refused_and_its_times_are_kept_in_bounds() {
 }
 
 #[test]
-fn control_frames_are_told_from_data() {
+fn control_frames_are_distinguished_from_data() {
     let refused = |id, code, msg: &str, throttled| Some(Control::Error { id, code, msg: msg.to_owned(), throttled });
     let table: [(&str, Option<Control>); 17] = [
         (r#"{"id":"hQvf8jkno","type":"welcome"}"#, Some(Control::Welcome)),
