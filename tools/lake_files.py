@@ -22,7 +22,7 @@ MAY = {
         src/lake/work.rs src/lake/lock.rs src/lake/piece.rs src/lake/read.rs src/lake/text.rs
         src/compact/abandoned.rs src/compact/aside.rs src/compact/publish.rs src/compact/resume.rs src/compact/stage.rs
         src/compact/replay/repair.rs src/compact/replay/rewrite.rs src/compact/replay/scratch.rs
-        src/history/clean/aside.rs src/history/clean/merge.rs src/history/clean/run.rs src/history/clean/unit.rs""",
+        src/history/clean/merge.rs src/history/clean/quarantine.rs src/history/clean/run.rs src/history/clean/unit.rs""",
     "the log, its archive and what is asked of the collector": """
         src/compact/lib.rs src/compact/lifecycle.rs src/compact/retention.rs src/compact/retire.rs
         src/compact/snapshots.rs src/fold/hold.rs src/fold/shelves.rs src/api/outside.rs""",

@@ -20,7 +20,7 @@ pub enum What {
     Gone,
     /// The server refuses this address.
     Refused,
-    /// The server asks for patience.
+    /// The server throttles us.
     Throttled,
     /// The server failed.
     Server,
@@ -59,7 +59,7 @@ impl What {
         What::Disk,
     ];
 
-    /// The word in front of a stored error.
+    /// The name in front of a stored error.
     pub fn as_str(self) -> &'static str {
         match self {
             What::Gone => "gone",
@@ -104,7 +104,7 @@ impl What {
             What::Network => "check the network and [proxy], then try again",
             What::Stalled => "the line was too slow: lower download_workers or raise stall_timeout_s, then try again",
             What::Length | What::Protocol => {
-                "something between here and the archive changes answers: try another way out (proxy_url)"
+                "something between here and the archive changes answers: try another proxy (proxy_url)"
             }
             What::Checksum | What::BadChecksum => {
                 "file and checksum of the archive do not agree: it is being uploaded again, or damaged there; try \

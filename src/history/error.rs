@@ -117,7 +117,7 @@ pub enum HistoryError {
     /// Files of this kind are not cleaned.
     #[error("{0} is only mirrored")]
     OnlyMirrored(Kind),
-    /// Lines of a month are neither rows nor told.
+    /// Lines of a month are neither rows nor reported.
     #[error("the lines do not add up: {0}")]
     Unaccounted(String),
     /// A file whose rows are in the lake gives none any more.
@@ -149,7 +149,7 @@ pub enum HistoryError {
     #[error("{0} changed since it was cleaned; clean again")]
     Changed(String),
     /// A record is damaged.
-    #[error("{} is no record; remove it and clean again", path.display())]
+    #[error("{} is not a record; remove it and clean again", path.display())]
     NoRecord {
         /// The file.
         path: PathBuf,

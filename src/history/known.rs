@@ -23,7 +23,7 @@ enum What {
 
 /// A reported defect at a certain time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownDefect {
     what: What,
     market: Option<Market>,
     kinds: &'static [Kind],
@@ -46,22 +46,22 @@ const fn missing(
     from: &'static str,
     to: &'static str,
     text: &'static str,
-) -> Known {
-    Known { what: What::Missing, market, kinds, from, to, text }
+) -> KnownDefect {
+    KnownDefect { what: What::Missing, market, kinds, from, to, text }
 }
 
 /// No candle of any spot symbol.
-const fn outage(from: &'static str, to: &'static str, text: &'static str) -> Known {
-    Known { what: What::Outage, market: Some(Market::Spot), kinds: &[Kind::Klines], from, to, text }
+const fn outage(from: &'static str, to: &'static str, text: &'static str) -> KnownDefect {
+    KnownDefect { what: What::Outage, market: Some(Market::Spot), kinds: &[Kind::Klines], from, to, text }
 }
 
-const fn shifted(from: &'static str, to: &'static str, text: &'static str) -> Known {
-    Known { what: What::Shifted, market: Some(Market::Spot), kinds: &[Kind::Klines], from, to, text }
+const fn shifted(from: &'static str, to: &'static str, text: &'static str) -> KnownDefect {
+    KnownDefect { what: What::Shifted, market: Some(Market::Spot), kinds: &[Kind::Klines], from, to, text }
 }
 
 const UM: Option<Market> = Some(Market::Um);
 
-const KNOWN: &[Known] = &[
+const KNOWN: &[KnownDefect] = &[
     missing(UM, BARS, "2022-04-17", "2022-04-18", "monthly USD-M candles lack whole days (#192, #220)"),
     missing(UM, BARS, "2022-05-01", "2022-06-01", "monthly USD-M candles lack whole days (#304)"),
     missing(UM, BARS, "2022-06-09", "2022-06-10", "monthly USD-M candles lack whole days (#192, #220)"),
@@ -126,7 +126,7 @@ const KNOWN: &[Known] = &[
 ];
 
 /// [`KNOWN`] with its times in us.
-static SPANS: LazyLock<Vec<(Known, i64, i64)>> =
+static SPANS: LazyLock<Vec<(KnownDefect, i64, i64)>> =
     LazyLock::new(|| KNOWN.iter().filter_map(|k| Some((*k, instant(k.from)?, instant(k.to)?))).collect());
 
 fn instant(text: &str) -> Option<i64> {
@@ -136,14 +136,14 @@ fn instant(text: &str) -> Option<i64> {
     Some(day_us(at.date()) + s * 1_000_000)
 }
 
-fn of_series(market: Market, kind: Kind) -> impl Iterator<Item = (Known, i64, i64)> {
-    let meant = move |k: &Known| k.market.is_none_or(|m| m == market) && k.kinds.contains(&kind);
+fn of_series(market: Market, kind: Kind) -> impl Iterator<Item = (KnownDefect, i64, i64)> {
+    let meant = move |k: &KnownDefect| k.market.is_none_or(|m| m == market) && k.kinds.contains(&kind);
     SPANS.iter().copied().filter(move |(k, ..)| meant(k))
 }
 
-impl Known {
+impl KnownDefect {
     /// What was reported, of when, and where.
-    pub fn told(&self) -> String {
+    pub fn sentence(&self) -> String {
         let day = |text: &'static str| text.strip_suffix(":00").unwrap_or(text);
         format!("{} to {} UTC: {}", day(self.from), day(self.to), self.text)
     }
@@ -151,17 +151,17 @@ impl Known {
 
 /// How many of the rows or ids of a gap reported defects explain, and which. `step_us`: the fixed time between rows,
 /// where the gap is one of times; then each row is judged by itself, else the gap is explained as a whole or not.
-pub(crate) fn explains(market: Market, kind: Kind, hole: &ArchiveGap, step_us: Option<i64>) -> (u64, Vec<Known>) {
+pub(crate) fn explains(market: Market, kind: Kind, gap: &ArchiveGap, step_us: Option<i64>) -> (u64, Vec<KnownDefect>) {
     let mut all = Vec::new();
     // Numbers of rows, first and last, that lie inside.
     let mut inside: Vec<(i64, i64)> = Vec::new();
-    let rows = i64::try_from(hole.missing).unwrap_or(i64::MAX);
+    let rows = i64::try_from(gap.missing).unwrap_or(i64::MAX);
     for (known, from, to) in of_series(market, kind).filter(|(k, ..)| k.what != What::Shifted) {
         match step_us.filter(|step| *step > 0) {
             Some(step) => {
-                let behind = from.saturating_sub(SLACK_US).saturating_sub(hole.from);
+                let behind = from.saturating_sub(SLACK_US).saturating_sub(gap.from);
                 let first = behind.saturating_add(step - 1).div_euclid(step).max(0);
-                let room = to.saturating_add(SLACK_US).saturating_sub(step).saturating_sub(hole.from);
+                let room = to.saturating_add(SLACK_US).saturating_sub(step).saturating_sub(gap.from);
                 let last = room.div_euclid(step).min(rows.saturating_sub(1));
                 if first <= last {
                     inside.push((first, last));
@@ -169,7 +169,7 @@ pub(crate) fn explains(market: Market, kind: Kind, hole: &ArchiveGap, step_us: O
                 }
             }
             // Ids have no time of their own: their neighbours may be traded hours away.
-            None if hole.after_us >= from.saturating_sub(DAY_US) && hole.before_us <= to.saturating_add(DAY_US) => {
+            None if gap.after_us >= from.saturating_sub(DAY_US) && gap.before_us <= to.saturating_add(DAY_US) => {
                 inside.push((0, rows.saturating_sub(1)));
                 all.push(known);
             }
@@ -185,13 +185,13 @@ pub(crate) fn explains(market: Market, kind: Kind, hole: &ArchiveGap, step_us: O
             next = last.saturating_add(1);
         }
     }
-    (explained.min(hole.missing), all)
+    (explained.min(gap.missing), all)
 }
 
 /// The reported defect that candles beside their grid lie in. A candle cut short by an outage touches it.
-pub(crate) fn shifts(market: Market, kind: Kind, stretch: &Stretch) -> Option<Known> {
+pub(crate) fn shifts(market: Market, kind: Kind, stretch: &Stretch) -> Option<KnownDefect> {
     let mut known = of_series(market, kind).filter(|(k, ..)| k.what != What::Missing);
-    let near = |(_, from, to): &(Known, i64, i64)| {
+    let near = |(_, from, to): &(KnownDefect, i64, i64)| {
         let room = SLACK_US.max(stretch.end_us.saturating_sub(stretch.last_us));
         stretch.from_us >= from.saturating_sub(room) && stretch.last_us <= to.saturating_add(SLACK_US)
     };
@@ -225,14 +225,14 @@ mod tests {
     }
 
     /// Rows of `step` that are missing from the first to the last open time.
-    fn hole(first: &str, last: &str, step: i64) -> ArchiveGap {
+    fn gap(first: &str, last: &str, step: i64) -> ArchiveGap {
         let (from, to) = (at(first), at(last));
         let missing = u64::try_from((to - from) / step + 1).unwrap();
         ArchiveGap { from, to, missing, after_us: from - step, before_us: to + step }
     }
 
     fn hours(first: &str, last: &str) -> u64 {
-        explains(Market::Spot, Kind::Klines, &hole(first, last, HOUR_US), Some(HOUR_US)).0
+        explains(Market::Spot, Kind::Klines, &gap(first, last, HOUR_US), Some(HOUR_US)).0
     }
 
     #[test]
@@ -253,24 +253,24 @@ mod tests {
         // Two outages in one gap.
         assert_eq!(hours("2020-12-21 14:00:00", "2020-12-25 02:00:00"), 5);
         assert_eq!(hours("2021-05-25 05:00:00", "2021-05-25 07:00:00"), 0);
-        let minutes = hole("2023-03-24 12:40:00", "2023-03-24 13:59:00", 60_000_000);
+        let minutes = gap("2023-03-24 12:40:00", "2023-03-24 13:59:00", 60_000_000);
         let (n, known) = explains(Market::Spot, Kind::Klines, &minutes, Some(60_000_000));
         assert_eq!((n, known.len()), (80, 1));
-        assert!(known[0].told().starts_with("2023-03-24 12:39 to 2023-03-24 14:00 UTC: no trading"));
-        assert!(known[0].told().ends_with("(#312)"));
+        assert!(known[0].sentence().starts_with("2023-03-24 12:39 to 2023-03-24 14:00 UTC: no trading"));
+        assert!(known[0].sentence().ends_with("(#312)"));
         assert_eq!(explains(Market::Um, Kind::Klines, &minutes, Some(60_000_000)).0, 0, "another exchange");
     }
 
     #[test]
     fn missing_days_are_known_by_market_kind_and_day_and_a_longer_gap_only_in_part() {
-        let day = hole("2022-04-17", "2022-04-17 23:00:00", HOUR_US);
+        let day = gap("2022-04-17", "2022-04-17 23:00:00", HOUR_US);
         assert_eq!(explains(Market::Um, Kind::Klines, &day, Some(HOUR_US)).0, 24);
         assert_eq!(explains(Market::Spot, Kind::Klines, &day, Some(HOUR_US)).0, 0);
-        let weeks = hole("2022-04-10", "2022-04-23 23:00:00", HOUR_US);
+        let weeks = gap("2022-04-10", "2022-04-23 23:00:00", HOUR_US);
         assert_eq!(explains(Market::Um, Kind::Klines, &weeks, Some(HOUR_US)).0, 48, "that day, and 04-21");
         let ids = |after: &str, before: &str| {
-            let hole = ArchiveGap { from: 1, to: 500, missing: 500, after_us: at(after), before_us: at(before) };
-            explains(Market::Um, Kind::Trades, &hole, None).0
+            let gap = ArchiveGap { from: 1, to: 500, missing: 500, after_us: at(after), before_us: at(before) };
+            explains(Market::Um, Kind::Trades, &gap, None).0
         };
         assert_eq!(ids("2023-01-22 23:00:00", "2023-01-25 01:00:00"), 500);
         assert_eq!(ids("2023-01-10", "2023-02-25"), 0, "most of it lies elsewhere");

@@ -9,13 +9,13 @@ use model::words;
 /// A word that names nothing here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{word:?} is no {what}; use {known}")]
-pub struct UnknownWord {
+pub struct UnknownName {
     what: &'static str,
     word: String,
     known: String,
 }
 
-impl UnknownWord {
+impl UnknownName {
     pub(super) fn new(what: &'static str, word: &str, known: impl Iterator<Item = &'static str>) -> Self {
         Self { what, word: word.to_owned(), known: known.collect::<Vec<_>>().join(", ") }
     }
@@ -23,7 +23,7 @@ impl UnknownWord {
 
 words! {
     /// A market of the archive.
-    Market, "market of the archive", UnknownWord {
+    Market, "market of the archive", UnknownName {
         /// Spot.
         Spot = "spot",
         /// USD-margined futures.
@@ -37,7 +37,7 @@ words! {
 
 words! {
     /// What one file spans.
-    Period, "period of the archive", UnknownWord {
+    Period, "period of the archive", UnknownName {
         /// One UTC day; there on the next day.
         Daily = "daily",
         /// One month; there in the first days of the next one.
@@ -47,7 +47,7 @@ words! {
 
 words! {
     /// What a file holds.
-    Kind, "kind of archive file", UnknownWord {
+    Kind, "kind of archive file", UnknownName {
         /// Candles.
         Klines = "klines",
         /// Aggregate trades.
@@ -79,7 +79,7 @@ words! {
 
 words! {
     /// Interval of a candle in the archive.
-    BarInterval, "interval of the archive", UnknownWord {
+    BarInterval, "interval of the archive", UnknownName {
         /// One second; spot only.
         S1 = "1s",
         /// One minute.

@@ -140,7 +140,7 @@ impl Mirror {
         Ok(self.who.clone())
     }
 
-    /// Writes a small file of the mirror as a whole, beside others who may do the same; `by` tells them apart.
+    /// Writes a small file of the mirror as a whole, beside others who may do the same; `by` distinguishes them.
     ///
     /// # Errors
     /// As the file system reports.
@@ -162,7 +162,7 @@ fn name_of(dir: &Path) -> Option<String> {
 
 fn free_bytes(dir: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(dir).map_err(io::Error::from);
-    let stat = stat.map_err(HistoryError::file("ask for the free space of", dir))?;
+    let stat = stat.map_err(HistoryError::file("get the free space of", dir))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 

@@ -45,7 +45,7 @@ pub struct ArchivePath {
 
 /// Why a text names no file of the archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path:?} is no file of the archive: {what}")]
+#[error("{path:?} is not a file of the archive: {what}")]
 pub struct PathError {
     path: String,
     what: &'static str,

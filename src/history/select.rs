@@ -37,7 +37,7 @@ pub struct Symbols {
 
 /// A glob that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{pattern:?} is no pattern of symbols: {what}")]
+#[error("{pattern:?} is not a symbol pattern: {what}")]
 pub struct BadGlob {
     pattern: String,
     what: String,

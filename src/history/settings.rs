@@ -38,10 +38,10 @@ pub struct Settings {
     /// S3 ListObjects: 1 (markers) or 2 (tokens).
     #[serde(deserialize_with = "int::<1, 2, _, _>")]
     pub list_version: u64,
-    /// The way out, where it is not that of `[proxy]`.
+    /// The proxy, where it is not that of `[proxy]`.
     #[serde(rename = "proxy_url")]
     way: Way,
-    /// The way out; `None` = direct.
+    /// The proxy; `None` = direct.
     #[serde(skip)]
     pub proxy: Option<Proxy>,
     /// Section `[tls]`.
@@ -100,7 +100,7 @@ impl Settings {
         [self.stream_rows, self.stream_rows_elevated, self.stream_rows_critical]
     }
 
-    /// With what follows from other sections: the mirror below `data_dir`, the way out over `proxy`, unless set; `tls`.
+    /// With what follows from other sections: the mirror below `data_dir`, the proxy of `proxy`, unless set; `tls`.
     pub fn completed(mut self, data_dir: &Path, proxy: Option<&Proxy>, tls: Tls) -> Self {
         if self.dir.as_os_str().is_empty() {
             self.dir = data_dir.join("history");
@@ -142,7 +142,7 @@ fn url<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
         return Ok(text.to_owned());
     }
     Err(refuse(
-        format!("{text:?} is no http:// or https:// URL"),
+        format!("{text:?} is not an http:// or https:// URL"),
         "write scheme, host and an optional path: \"https://data.binance.vision\"",
     ))
 }

@@ -15,7 +15,7 @@ use lake::{Body, Lake};
 
 /// Most files that are named beside a defect.
 const MAX_FILES: usize = 20;
-/// Most reported defects that are told.
+/// Most known defects that are reported.
 const MAX_KNOWN: usize = 64;
 
 /// One kind of defect, in all files of the series.
@@ -58,7 +58,7 @@ pub struct Stats {
     pub interval: Option<String>,
     /// Table of the lake.
     pub table: String,
-    /// Venue word in the lake.
+    /// Venue name in the lake.
     pub exchange: String,
     /// Months cleaned.
     pub months: u64,
@@ -72,15 +72,15 @@ pub struct Stats {
     pub latest: Option<String>,
     /// Longest time between two rows, seconds.
     pub longest_pause_s: f64,
-    /// Missing ids or rows, of all there should be; null where neither ids nor times tell.
+    /// Missing ids or rows, of all there should be; null where neither ids nor times show it.
     pub missing_rate: Option<f64>,
-    /// Holes that no reported defect or outage explains: ids or rows.
+    /// Gaps that no reported defect or outage explains: ids or rows.
     pub missing_unexplained: u64,
     /// Candles that contradict themselves or their grid, by what they say; open times in us.
     pub contradictions: BTreeMap<String, Faulty>,
     /// Of them those that no reported defect explains.
     pub contradictions_unexplained: u64,
-    /// Ids, or rows of a fixed step, that stand in two months of the lake.
+    /// Ids, or rows of a fixed step, that are in two months of the lake.
     pub repeated: u64,
     /// The same row in two months of the archive, left out of the later one.
     #[serde(default)]
@@ -89,13 +89,13 @@ pub struct Stats {
     pub duplicates: u64,
     /// The same row in a monthly and a daily file.
     pub in_two_files: u64,
-    /// Other values under a key that was taken; put aside.
+    /// Other values under a key that was taken; rejected.
     pub conflicts: u64,
     /// Rows that were out of order in their file.
     pub unordered: u64,
     /// Place-holders left out.
     pub sentinels: u64,
-    /// Lines put aside, by reason; conflicts are among them.
+    /// Lines rejected, by reason; conflicts are among them.
     pub put_aside: BTreeMap<String, u64>,
     /// Missing ids.
     pub missing_ids: ArchiveGaps,
@@ -116,15 +116,15 @@ pub(crate) fn utc(us: i64) -> String {
     jiff::Timestamp::from_microsecond(us).map(|t| t.to_string()).unwrap_or_default()
 }
 
-/// The records of a series, oldest month first. One that is damaged is left out: its month is told by
-/// [`super::verify::series`], and the next clean makes it anew.
+/// The records of a series, oldest month first. One that is damaged is left out: its month is reported by
+/// [`super::verify::series`], and the next clean makes it again.
 ///
 /// # Errors
 /// When they cannot be listed.
 pub fn records(lake: &Lake, series: &Series) -> Result<Vec<Record>> {
     let Some(folder) = series.folder() else { return Ok(Vec::new()) };
     let read = |key: &str| -> Result<Record> { Ok(serde_json::from_slice(&lake.read(key)?)?) };
-    let told = |key: &str| {
+    let read_one = |key: &str| {
         read(key).inspect_err(|err| {
             let path = lake.place(key);
             tracing::warn!(path = %path.display(), error = %error_chain(err), "a damaged record; clean its month again");
@@ -132,7 +132,7 @@ pub fn records(lake: &Lake, series: &Series) -> Result<Vec<Record>> {
     };
     let found = lake.list(&format!("_manifests/{folder}"), None, None)?;
     let json = found.iter().filter(|found| found.key.ends_with(".json"));
-    Ok(json.filter_map(|found| told(&found.key).ok()).collect())
+    Ok(json.filter_map(|found| read_one(&found.key).ok()).collect())
 }
 
 impl Stats {
@@ -192,8 +192,8 @@ impl Stats {
         if (has_ids || has_step) && tally.rows > 0 {
             self.missing_rate = Some(missing as f64 / missing.saturating_add(tally.rows) as f64);
         }
-        let (holes, step_us) = if has_ids { (&tally.ids, None) } else { (&tally.times, first.and_then(|e| e.step_us)) };
-        self.missing_unexplained = self.unexplained(series, holes, step_us, tally.latest_us);
+        let (gaps, step_us) = if has_ids { (&tally.ids, None) } else { (&tally.times, first.and_then(|e| e.step_us)) };
+        self.missing_unexplained = self.unexplained(series, gaps, step_us, tally.latest_us);
         self.note("missing_ids", tally.ids.missing, None);
         self.note("missing_trade_ids", tally.trade_ids.missing, None);
         self.note("missing_times", tally.times.missing, None);
@@ -224,32 +224,32 @@ impl Stats {
     fn unexplained(
         &mut self,
         series: &Series,
-        holes: &ArchiveGaps,
+        gaps: &ArchiveGaps,
         step_us: Option<i64>,
         latest_us: Option<i64>,
     ) -> u64 {
         let mut explained = 0_u64;
-        let mut rest = holes.missing;
-        for hole in &holes.list {
-            let (n, all) = known::explains(series.market, series.kind, hole, step_us);
+        let mut rest = gaps.missing;
+        for gap in &gaps.list {
+            let (n, all) = known::explains(series.market, series.kind, gap, step_us);
             explained = explained.saturating_add(n);
-            rest = rest.saturating_sub(hole.missing);
+            rest = rest.saturating_sub(gap.missing);
             for known in &all {
                 self.report(known);
             }
         }
         // More of them than are listed one by one: known where all that lies behind the last listed one is.
-        if let (Some(last), Some(latest_us)) = (holes.list.last().filter(|_| rest > 0), latest_us) {
+        if let (Some(last), Some(latest_us)) = (gaps.list.last().filter(|_| rest > 0), latest_us) {
             let behind = ArchiveGap { missing: rest, after_us: last.before_us, before_us: latest_us, ..*last };
             explained = explained.saturating_add(known::explains(series.market, series.kind, &behind, None).0);
         }
-        holes.missing.saturating_sub(explained)
+        gaps.missing.saturating_sub(explained)
     }
 
-    fn report(&mut self, known: &known::Known) {
-        let told = known.told();
-        if self.reported.len() < MAX_KNOWN && !self.reported.contains(&told) {
-            self.reported.push(told);
+    fn report(&mut self, known: &known::KnownDefect) {
+        let sentence = known.sentence();
+        if self.reported.len() < MAX_KNOWN && !self.reported.contains(&sentence) {
+            self.reported.push(sentence);
         }
     }
 

@@ -213,14 +213,14 @@ fn rows_that_do_not_fit_into_memory_are_sorted_on_disk_to_the_same_bytes() {
     assert_eq!(verified.series[0].files.rows, expected.len() as u64);
 }
 
-fn verify(archive: &Archive) -> history::verify::Report {
-    let job = history::verify::Job {
+fn verify(archive: &Archive) -> history::verify::VerifyReport {
+    let job = history::verify::VerifyJob {
         mirror: archive.dir.path(),
         lake: &lake::Lake::open(&archive.lake()),
         live: None,
         selection: &Default::default(),
         quick: false,
-        tell: &|_| {},
+        on_series: &|_| {},
     };
     history::verify::verify(&job).unwrap()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use config::Config;
-use history::download::{Job, Watch, download};
+use history::download::{DownloadJob, Watch, download};
 use history::{ArchivePath, Kind, Market, Period, Selection, Symbols};
 use ops::host::Process;
 use ops::memory::sample::Sample;
@@ -43,7 +43,7 @@ fn a_download_begins_no_file_while_memory_is_critical_and_goes_on_afterwards() {
         from: None,
         to: None,
     };
-    let job = Job { selection, auto: false, retry_dead: false, pressure: pressure.clone() };
+    let job = DownloadJob { selection, auto: false, retry_dead: false, pressure: pressure.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let workers = config.history.download_workers as u64;
     let summary = runtime.block_on(async {

@@ -1,7 +1,7 @@
 //! `history verify`: candles that follow from trades, rows that the live lake has too, files that were changed; and the
 //! archive's candles in the candle database.
 
-use history::verify::{Job, Report, verify};
+use history::verify::{VerifyJob, VerifyReport, verify};
 use lake::{Common, Lake, Table, TableBuffer, WriteSettings, write_piece};
 use model::row::{AggTrade, Side, Trade};
 use model::{Interner, Num};
@@ -90,20 +90,20 @@ fn bars_csv(trades: &[T]) -> String {
     text
 }
 
-fn proof(archive: &Archive, live: bool) -> Report {
+fn proof(archive: &Archive, live: bool) -> VerifyReport {
     let live_lake = Lake::open(&archive.dir.path().join("live"));
-    verify(&Job {
+    verify(&VerifyJob {
         mirror: archive.dir.path(),
         lake: &Lake::open(&archive.lake()),
         live: live.then_some(&live_lake),
         selection: &Default::default(),
         quick: false,
-        tell: &|_| {},
+        on_series: &|_| {},
     })
     .unwrap()
 }
 
-fn of<'r>(report: &'r Report, series: &str) -> &'r history::verify::SeriesReport {
+fn of<'r>(report: &'r VerifyReport, series: &str) -> &'r history::verify::SeriesReport {
     report.series.iter().find(|s| s.series == series).unwrap()
 }
 

@@ -9,7 +9,7 @@ use history::Selection;
 use history::clean::pack::pack;
 use history::clean::plan::{Digests, plan};
 use history::clean::unit::{Settings, digest};
-use history::clean::{Job, Record, Summary};
+use history::clean::{CleanJob, Record, Summary};
 use lake::read::TableFile;
 use lake::{Lake, Numeric, WriteSettings};
 use ops::memory::Level;
@@ -112,7 +112,7 @@ impl Archive {
             forget_gone: how.forget_gone,
         };
         let plan = plan(self.dir.path(), selection, &Digests::new()).unwrap();
-        history::clean::run(&Job { settings, plan, tell: &|_| {} })
+        history::clean::run(&CleanJob { settings, plan, on_month: &|_| {} })
     }
 
     /// `stats.json` of a series: `agg_trades/exchange=binance-usdm/BTCUSDT`.

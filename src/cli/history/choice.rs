@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use crate::cli::config_arg::{ConfigArg, load};
 use crate::cli::exit::Usage;
 use config::Config;
-use history::market::UnknownWord;
+use history::market::UnknownName;
 use history::{Mirror, Selection, Symbols};
 use lake::Lake;
 
@@ -55,18 +55,18 @@ pub(super) struct Chosen {
     pub json: bool,
 }
 
-fn words<T: FromStr<Err = UnknownWord> + Ord>(texts: &[String]) -> Result<BTreeSet<T>> {
+fn words<T: FromStr<Err = UnknownName> + Ord>(texts: &[String]) -> Result<BTreeSet<T>> {
     texts.iter().map(|word| word.parse::<T>().map_err(|err| Usage(err.to_string()).into())).collect()
 }
 
 fn day(text: &Option<String>, name: &str) -> Result<Option<Date>> {
     let Some(text) = text else { return Ok(None) };
     let day = text.parse::<Date>();
-    Ok(Some(day.map_err(|_| Usage(format!("{name} {text:?} is no day; write for example 2024-01-31")))?))
+    Ok(Some(day.map_err(|_| Usage(format!("{name} {text:?} is not a day; write it like 2024-01-31")))?))
 }
 
 impl Choice {
-    /// Reads the configuration, starts logging, checks every word.
+    /// Reads the configuration, starts logging, checks every value.
     pub(super) fn check(&self) -> Result<Chosen> {
         let cfg = load(&self.config.config)?;
         ops::telemetry::init(&cfg.log);
@@ -83,7 +83,7 @@ impl Choice {
         if let (Some(from), Some(to)) = (selection.from, selection.to)
             && from > to
         {
-            return Err(Usage(format!("--from {from} is behind --to {to}")).into());
+            return Err(Usage(format!("--from {from} is after --to {to}")).into());
         }
         if selection.kind_folders().is_empty() {
             return Err(

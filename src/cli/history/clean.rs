@@ -1,4 +1,4 @@
-//! `tapedeck history clean`: mirrored files to tables of a lake; `--dry-run` tells which, and why.
+//! `tapedeck history clean`: mirrored files to tables of a lake; `--dry-run` reports which, and why.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -14,9 +14,9 @@ use crate::cli::output::print_out;
 use compact::write_settings;
 use history::clean::plan::{Digests, Downloaded, Plan, plan};
 use history::clean::record::InputRecord;
-use history::clean::run::Told;
+use history::clean::run::CleanedMonth;
 use history::clean::unit::{Settings, preview};
-use history::clean::{Job, Record, Summary};
+use history::clean::{CleanJob, Record, Summary};
 use history::manifest::{EXPORTS, State};
 use lake::{LakeFormat, WriteSettings};
 use ops::clock;
@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// they are otherwise.
     #[arg(long)]
     forget_gone: bool,
-    /// Only tell which months would be cleaned, and why.
+    /// Only report which months would be cleaned, and why.
     #[arg(long)]
     dry_run: bool,
 }
@@ -82,10 +82,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let run = manifest.begin_run(&mirror.who, "clean")?;
     let manifest = Mutex::new(manifest);
     let started = clock::now().mono_ns;
-    let tell = |told: &Told<'_>| {
-        if let Ok((record, _)) = &told.result {
+    let on_month = |month: &CleanedMonth<'_>| {
+        if let Ok((record, _)) = &month.result {
             // The files lie here as the directory lists them, the inputs in the order of their names.
-            for file in told.files {
+            for file in month.files {
                 let name = file.path.to_string();
                 let Some(input) = record.inputs.iter().find(|i| i.path == name) else { continue };
                 let is_news = cleaned.get(&input.path) != Some(&input.sha256) && digests.contains_key(&input.path);
@@ -93,14 +93,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
                     && input.refused.is_none()
                     && let Err(err) = lock(&manifest).mark_cleaned(&file.path, &input.sha256, &outcome(record, input))
                 {
-                    tracing::warn!(file = %input.path, error = %error_chain(&err), "the manifest does not know that it is cleaned");
+                    tracing::warn!(file = %input.path, error = %error_chain(&err), "the manifest cannot record that it is cleaned");
                 }
             }
         }
-        progress.told(told);
+        progress.on_month(month);
     };
     let settings = settings(&chosen, workers, &level, args);
-    let summary = history::clean::run(&Job { settings, plan, tell: &tell });
+    let summary = history::clean::run(&CleanJob { settings, plan, on_month: &on_month });
     drop(memory);
     progress.end();
     let mut manifest = lock(&manifest);
@@ -200,7 +200,7 @@ fn print(chosen: &Chosen, s: &Summary) -> Result<()> {
     }
     let mut text = format!(
         "{} months: {} cleaned, {} unchanged, {} failed; {} rows in {:.1} MiB from {:.1} MiB of the archive\n\
-         {} duplicates and {} place-holders left out, {} lines put aside (_quarantine/)\n",
+         {} duplicates and {} place-holders left out, {} lines rejected (_quarantine/)\n",
         s.months,
         s.cleaned,
         s.unchanged,
@@ -259,15 +259,15 @@ impl Progress {
         Self { months: plan.units.len(), bar, json, done: Mutex::new(done) }
     }
 
-    fn told(&self, told: &Told<'_>) {
+    fn on_month(&self, month: &CleanedMonth<'_>) {
         let mut done = lock(&self.done);
         done.months += 1;
-        done.rows += told.result.as_ref().map_or(0, |(r, _)| r.tally.rows);
+        done.rows += month.result.as_ref().map_or(0, |(r, _)| r.tally.rows);
         let text = format!("{}/{} months, {} rows", done.months, self.months, done.rows);
         let now = clock::now().mono_ns;
         match &self.bar {
             Some(bar) => {
-                bar.inc(told.files.iter().map(|f| f.bytes).sum());
+                bar.inc(month.files.iter().map(|f| f.bytes).sum());
                 bar.set_message(text);
             }
             None if !self.json && now.saturating_sub(done.last_line_ns) >= LINE_EVERY_NS => {

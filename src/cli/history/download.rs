@@ -11,7 +11,7 @@ use super::progress::Progress;
 use crate::cli::exit::Stopped;
 use crate::cli::output::print_out;
 use crate::cli::runtime::runtime;
-use history::download::{Job, Summary, download};
+use history::download::{DownloadJob, Summary, download};
 use ops::memory::MemoryMonitor;
 use ops::shutdown::Shutdown;
 use ops::supervise::Supervisor;
@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// Try files on the dead-letter list again.
     #[arg(long)]
     retry_dead: bool,
-    /// Only tell what would be downloaded.
+    /// Only report what would be downloaded.
     #[arg(long)]
     dry_run: bool,
 }
@@ -43,7 +43,7 @@ async fn fetch(chosen: &Chosen, retry_dead: bool) -> Result<()> {
     let progress = Arc::new(Progress::new(chosen.json));
     let (_monitor, pressure) = MemoryMonitor::start(&chosen.cfg.memory, "history", &Supervisor::default())
         .context("cannot start the memory monitor")?;
-    let job = Job { selection: chosen.selection.clone(), auto: chosen.auto, retry_dead, pressure };
+    let job = DownloadJob { selection: chosen.selection.clone(), auto: chosen.auto, retry_dead, pressure };
     let done = download(&chosen.cfg.history, job, Arc::clone(&progress) as _, stop).await;
     progress.end();
     let summary = done?;

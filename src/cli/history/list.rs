@@ -39,7 +39,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         only.push(word.parse::<Standing>().map_err(|err| Usage(err.to_string()))?);
     }
     let show = |file: &Compared| !args.brief && (only.is_empty() || only.contains(&file.standing));
-    let (sums, problems) = told(&chosen, show)?;
+    let (sums, problems) = print_files(&chosen, show)?;
     if chosen.json {
         print_out(&format!("{}\n", serde_json::json!({ "summary": sums, "unlisted": problems })))?;
     } else {
@@ -61,14 +61,14 @@ pub(super) fn dry_run(chosen: &Chosen, retry_dead: bool) -> Result<()> {
         // Nobody downloads them, but whoever asks what a download would do wants to know.
         Standing::Unknown => true,
     };
-    let (sums, problems) = told(chosen, wanted)?;
+    let (sums, problems) = print_files(chosen, wanted)?;
     let words = ["missing", "differs", "queued", if retry_dead { "dead" } else { "" }];
     let would = words.iter().filter_map(|w| sums.get(w));
     let (files, bytes) = would.fold((0, 0), |(f, b), sum| (f + sum.files, sum.bytes.saturating_add(b)));
     let free = chosen.mirror()?.free_bytes()?;
     if chosen.json {
-        let told = serde_json::json!({ "dry_run": { "files": files, "bytes": bytes, "free_bytes": free } });
-        print_out(&format!("{told}\n"))?;
+        let report = serde_json::json!({ "dry_run": { "files": files, "bytes": bytes, "free_bytes": free } });
+        print_out(&format!("{report}\n"))?;
     } else {
         eprintln!("{files} files, {:.1} MiB would be downloaded; {:.1} MiB are free", mib(bytes), mib(free));
     }
@@ -76,7 +76,7 @@ pub(super) fn dry_run(chosen: &Chosen, retry_dead: bool) -> Result<()> {
 }
 
 /// Prints the files that `show` picks; the sums of all of them, and how many folders could not be listed.
-fn told(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&'static str, Sum>, u64)> {
+fn print_files(chosen: &Chosen, show: impl Fn(&Compared) -> bool) -> Result<(BTreeMap<&'static str, Sum>, u64)> {
     let mut sums: BTreeMap<&'static str, Sum> = BTreeMap::new();
     let print = |file: Compared| {
         if !show(&file) {

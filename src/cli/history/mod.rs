@@ -24,9 +24,9 @@ enum What {
     List(list::Args),
     /// Mirrors the chosen files; goes on where it was stopped or killed.
     Download(download::Args),
-    /// Turns mirrored files into tables of a lake: typed, in order, without duplicates; what is no row is put aside.
+    /// Turns mirrored files into tables of a lake: typed, in order, without duplicates; rejected lines go to a quarantine.
     Clean(clean::Args),
-    /// Proves the cleaned files: digests, rows, holes, candles against trades, overlap with the live lake.
+    /// Proves the cleaned files: digests, rows, gaps, candles against trades, overlap with the live lake.
     Verify(verify::Args),
     /// What is here, what waits, what failed and what to do about it; the last runs.
     Status(status::Args),

@@ -36,7 +36,7 @@ struct DeadLetter {
 }
 
 #[derive(Debug, Serialize)]
-struct Told {
+struct StatusReport {
     mirror: String,
     free_bytes: u64,
     states: BTreeMap<&'static str, Count>,
@@ -51,7 +51,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let chosen = args.choice.check()?;
     let mirror = chosen.mirror()?;
     let mut manifest = mirror.manifest(&chosen.cfg.history)?;
-    let mut told = Told {
+    let mut report = StatusReport {
         mirror: mirror.dir.display().to_string(),
         free_bytes: mirror.free_bytes()?,
         states: State::ALL.into_iter().map(|s| (s.as_str(), Count::default())).collect(),
@@ -62,15 +62,15 @@ pub(super) fn run(args: Args) -> Result<()> {
         runs: Vec::new(),
     };
     manifest.for_each(&chosen.selection, &mut |row| {
-        let count = told.states.entry(row.state.as_str()).or_default();
+        let count = report.states.entry(row.state.as_str()).or_default();
         count.files += 1;
         count.bytes += row.listed.size;
-        told.uploaded_again += u64::from(!row.history.is_empty());
-        told.without_checksum += u64::from(row.state == State::Here && row.published_sha256.is_none());
-        told.wants_cleaning += u64::from(row.needs_cleaning());
+        report.uploaded_again += u64::from(!row.history.is_empty());
+        report.without_checksum += u64::from(row.state == State::Here && row.published_sha256.is_none());
+        report.wants_cleaning += u64::from(row.needs_cleaning());
         if row.state == State::Dead {
             let error = row.last_error.unwrap_or_default();
-            told.dead.push(DeadLetter {
+            report.dead.push(DeadLetter {
                 path: row.listed.path.to_string(),
                 attempts: row.attempts,
                 what_to_do: download_error::advice(&error),
@@ -79,38 +79,38 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
         Ok(())
     })?;
-    told.runs = manifest.runs(5)?;
+    report.runs = manifest.runs(5)?;
     if chosen.json {
-        return print_out(&format!("{}\n", serde_json::to_string(&told)?));
+        return print_out(&format!("{}\n", serde_json::to_string(&report)?));
     }
-    print_out(&page(&told, args.dead)?)
+    print_out(&page(&report, args.dead)?)
 }
 
-fn page(told: &Told, most: usize) -> Result<String> {
+fn page(report: &StatusReport, most: usize) -> Result<String> {
     let mut text = String::new();
-    writeln!(text, "mirror {}, {:.1} GiB free", told.mirror, gib(told.free_bytes))?;
-    for (state, count) in &told.states {
+    writeln!(text, "mirror {}, {:.1} GiB free", report.mirror, gib(report.free_bytes))?;
+    for (state, count) in &report.states {
         writeln!(text, "  {state:<8} {:>9} files {:>10.3} GiB", count.files, gib(count.bytes))?;
     }
     for (n, what) in [
-        (told.uploaded_again, "were uploaded again since they were first here"),
-        (told.without_checksum, "are here without a published checksum"),
-        (told.wants_cleaning, "want cleaning: tapedeck history clean"),
+        (report.uploaded_again, "were uploaded again since they were first here"),
+        (report.without_checksum, "are here without a published checksum"),
+        (report.wants_cleaning, "want cleaning: tapedeck history clean"),
     ] {
         if n > 0 {
             writeln!(text, "  {n} {what}")?;
         }
     }
-    if !told.dead.is_empty() {
+    if !report.dead.is_empty() {
         writeln!(text, "dead letters (tapedeck history download --retry-dead tries them again):")?;
     }
-    for dead in told.dead.iter().take(most) {
+    for dead in report.dead.iter().take(most) {
         writeln!(text, "  {}\n    {} ({} attempts)\n    {}", dead.path, dead.error, dead.attempts, dead.what_to_do)?;
     }
-    if told.dead.len() > most {
-        writeln!(text, "  and {} more (--dead N, --json)", told.dead.len() - most)?;
+    if report.dead.len() > most {
+        writeln!(text, "  and {} more (--dead N, --json)", report.dead.len() - most)?;
     }
-    for run in &told.runs {
+    for run in &report.runs {
         let summary = run.summary.as_ref().map(ToString::to_string).unwrap_or_default();
         let outcome = run.outcome.as_deref().unwrap_or("running, or killed");
         writeln!(text, "run {} {} {}: {outcome} {summary}", run.id, run.command, run.holder)?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::choice::Choice;
 use crate::cli::output::print_out;
-use history::verify::{Job, SeriesReport, verify};
+use history::verify::{SeriesReport, VerifyJob, verify};
 use lake::Lake;
 
 /// Arguments of `tapedeck history verify`.
@@ -22,19 +22,19 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let chosen = args.choice.check()?;
     let (lake, live) = (chosen.lake(), Lake::open(&chosen.cfg.lake.dir));
-    let tell = |s: &SeriesReport| {
+    let on_series = |s: &SeriesReport| {
         if !chosen.json {
             // A closed pipe does not stop the proof: its exit code is the answer.
             let _ = print_out(&page(s));
         }
     };
-    let job = Job {
+    let job = VerifyJob {
         mirror: &chosen.cfg.history.dir,
         lake: &lake,
         live: live.work().is_dir().then_some(&live),
         selection: &chosen.selection,
         quick: args.quick,
-        tell: &tell,
+        on_series: &on_series,
     };
     let report = verify(&job)?;
     if chosen.json {
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         anyhow::bail!("nothing of this selection was cleaned yet; `tapedeck history clean` first");
     }
     if report.wrong() > 0 {
-        anyhow::bail!("{} of {} series have something wrong: see above", report.wrong(), report.series.len());
+        anyhow::bail!("{} of {} series have errors: see above", report.wrong(), report.series.len());
     }
     Ok(())
 }
@@ -72,7 +72,7 @@ fn page(s: &SeriesReport) -> String {
     for (interval, c) in &s.candles {
         let _ = writeln!(
             text,
-            "  candles {interval}: {} compared, {} equal, {} different, {} in holes, {} only in the archive, {} only in \
+            "  candles {interval}: {} compared, {} equal, {} different, {} in gaps, {} only in the archive, {} only in \
              the trades",
             c.compared, c.equal, c.different, c.in_holes, c.only_archive, c.only_trades
         );

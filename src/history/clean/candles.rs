@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::aside::Aside;
 use super::input::InputFile;
 use super::merge::{Met, Sink, StreamError, sort, stream};
+use super::quarantine::Quarantine;
 use super::record::Record;
 use super::row::{KlineRow, Row};
 use crate::ArchivePath;
@@ -18,7 +18,7 @@ const CHUNK_ROWS: usize = 50_000;
 struct Collect(Vec<KlineRow>);
 
 impl Sink<KlineRow> for Collect {
-    fn rows(&mut self, rows: &[KlineRow], _: &mut Aside) -> Result<(), StreamError> {
+    fn rows(&mut self, rows: &[KlineRow], _: &mut Quarantine) -> Result<(), StreamError> {
         for row in rows {
             if self.0.last().is_none_or(|last| last.key() != row.key()) {
                 self.0.push(*row);
@@ -51,15 +51,15 @@ pub fn candles(mirror: &Path, record: &Record) -> Result<Vec<Candle>> {
     }
     let [monthly, daily] = files;
     let mut met = vec![Met::default(); record.inputs.len()];
-    let mut aside = Aside::nowhere(record.inputs.len());
+    let mut quarantine = Quarantine::nowhere(record.inputs.len());
     let mut all = Collect(Vec::new());
     let rows = || CHUNK_ROWS;
     let done = if record.sorted {
         let files: Vec<_> = monthly.into_iter().chain(daily).collect();
         // Everything fits: nothing goes to the disk.
-        sort(&files, &|| usize::MAX, &rows, mirror, &mut met, &mut aside, &mut all)
+        sort(&files, &|| usize::MAX, &rows, mirror, &mut met, &mut quarantine, &mut all)
     } else {
-        stream([&monthly, &daily], &rows, &mut met, &mut aside, &mut all)
+        stream([&monthly, &daily], &rows, &mut met, &mut quarantine, &mut all)
     };
     done.map_err(HistoryError::of("read candles of", format_args!("{} {}", record.symbol, record.month)))?;
     Ok(all.0.iter().map(KlineRow::candle).collect())

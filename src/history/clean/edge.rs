@@ -16,7 +16,7 @@ use lake::read::TableFile;
 use lake::{Lake, LakeError, RowsChunk, Table, TableBuffer, WriteSettings};
 use model::Interner;
 
-/// Most rows of the month before that are known at once: 32 MiB. What repeats further back stays, and is told.
+/// Most rows of the month before that are known at once: 32 MiB. What repeats further back stays, and is reported.
 const ROWS_MAX: usize = 1 << 20;
 /// Columns that say when and how a row came here, not what it is.
 const OF_THE_WAY: [&str; 6] = ["ts_recv", "ts_recv_ns", "seq", "row_in_frame", "conn", "flags"];
@@ -60,7 +60,7 @@ fn meet(before: &Tally, tally: &Tally) -> bool {
     matches!((end(before), first), (Some(last), Some(first)) if first <= last)
 }
 
-/// What a month that `old` tells of depends on in the month before: its files, where the rows of both meet.
+/// What the month of `old` depends on in the month before: its files, where the rows of both meet.
 pub(super) fn needs(kind: Kind, old: &Record, before: Option<&Record>) -> Option<String> {
     let before = before.filter(|_| has_identity(kind))?;
     (old.month_before.is_some() || meet(&before.tally, &old.tally)).then(|| digest(before))
@@ -105,7 +105,7 @@ impl<'b> Before<'b> {
             Many { symbol: names.symbol, ts_recv_ns: &vec![0; rows.len()], first_seq: 0, flags: &vec![0; rows.len()] };
         R::push_many(rows, &many, names, &mut buffer);
         let chunk = buffer.take_first(usize::MAX, interner);
-        // Two numbers that a double cannot tell apart may be two.
+        // Two numbers that a double cannot distinguish may be two.
         let inexact: HashSet<usize> = chunk.inexact_rows.iter().map(|row| *row as usize).collect();
         let known = |(i, (row, fact)): (usize, (&R, Fact))| {
             let whole = !inexact.contains(&i) && !row.origin().has(Origin::LOSSY);

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use wal_format::regular;
 
-use super::aside::Aside;
 use super::line::{Fields, is_header, is_in_another_order};
+use super::quarantine::Quarantine;
 use super::row::{Line, Origin, Row};
 use super::zip::{ZipError, ZipReader};
 
@@ -23,7 +23,7 @@ const FIRST_COLUMNS: [&[u8]; 9] = [
     b"calc_time",
 ];
 
-/// What was met in one file. Every line that is neither blank nor a header is a row, a sentinel or put aside.
+/// What was met in one file. Every line that is neither blank nor a header is a row, a sentinel or rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputCounts {
     /// Lines that should be rows.
@@ -32,7 +32,7 @@ pub struct InputCounts {
     pub rows: u64,
     /// Of them place-holders of the archive: price 0, amount 0, ids -1.
     pub sentinels: u64,
-    /// Of them neither: put aside with line number and reason.
+    /// Of them neither: rejected with line number and reason.
     pub rejected: u64,
     /// Lines of column names.
     pub headers: u64,
@@ -126,20 +126,25 @@ impl<R: Row> Input<R> {
     }
 
     /// Appends rows to `out` until it holds `upto`; false at the end of the file.
-    pub(crate) fn fill(&mut self, out: &mut Vec<R>, upto: usize, aside: &mut Aside) -> Result<bool, FillError> {
+    pub(crate) fn fill(
+        &mut self,
+        out: &mut Vec<R>,
+        upto: usize,
+        quarantine: &mut Quarantine,
+    ) -> Result<bool, FillError> {
         while out.len() < upto {
             let whole = match memchr::memrchr(b'\n', self.held()) {
                 Some(last) => self.start + last + 1,
                 None if self.eof => self.end,
                 None => {
-                    self.more(aside)?;
+                    self.more(quarantine)?;
                     continue;
                 }
             };
             if self.start == self.end {
                 return Ok(false);
             }
-            self.rows(whole, out, upto, aside)?;
+            self.rows(whole, out, upto, quarantine)?;
         }
         Ok(true)
     }
@@ -149,17 +154,17 @@ impl<R: Row> Input<R> {
     }
 
     /// Reads more bytes behind those that are held.
-    fn more(&mut self, aside: &mut Aside) -> Result<(), FillError> {
+    fn more(&mut self, quarantine: &mut Quarantine) -> Result<(), FillError> {
         self.block.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         if self.end > MAX_LINE_BYTES {
-            // No line of the archive is this long: what is held is put aside, the rest of it left out.
+            // No line of the archive is this long: what is held is rejected, the rest of it left out.
             if !self.skipping {
                 self.line += 1;
                 self.counts.lines += 1;
                 self.counts.rejected += 1;
                 let held = self.block.get(..MAX_LINE_BYTES).unwrap_or_default();
-                aside.line(self.index, self.line, "line: too long", held)?;
+                quarantine.line(self.index, self.line, "line: too long", held)?;
             }
             self.skipping = true;
             self.end = 0;
@@ -179,7 +184,13 @@ impl<R: Row> Input<R> {
     }
 
     /// Takes lines up to byte `whole` of the block, which is behind a newline or the end of the file.
-    fn rows(&mut self, whole: usize, out: &mut Vec<R>, upto: usize, aside: &mut Aside) -> Result<(), FillError> {
+    fn rows(
+        &mut self,
+        whole: usize,
+        out: &mut Vec<R>,
+        upto: usize,
+        quarantine: &mut Quarantine,
+    ) -> Result<(), FillError> {
         if self.skipping {
             let tail = memchr::memchr(b'\n', self.held());
             self.start = tail.map_or(self.end, |n| self.start + n + 1);
@@ -192,7 +203,7 @@ impl<R: Row> Input<R> {
             let line = match self.quick_rows(block.get(..whole).unwrap_or_default(), out, upto) {
                 Stop::Done => break,
                 Stop::Outside(row) => {
-                    done = self.take(row, out, aside);
+                    done = self.take(row, out, quarantine);
                     continue;
                 }
                 Stop::Unusual => block.get(self.start..whole).unwrap_or_default(),
@@ -201,8 +212,8 @@ impl<R: Row> Input<R> {
             let len = memchr::memchr(b'\n', line);
             self.start += len.map_or(line.len(), |n| n + 1);
             let line = line.get(..len.unwrap_or(line.len())).unwrap_or_default();
-            done = match self.careful(line, len.is_some(), aside) {
-                Ok(Some(row)) => self.take(row, out, aside),
+            done = match self.careful(line, len.is_some(), quarantine) {
+                Ok(Some(row)) => self.take(row, out, quarantine),
                 Ok(None) => Ok(()),
                 Err(err) => Err(err),
             };
@@ -260,14 +271,14 @@ impl<R: Row> Input<R> {
     }
 
     /// Takes a row that was counted as a line, unless its time is absurd.
-    fn take(&mut self, row: R, out: &mut Vec<R>, aside: &mut Aside) -> Result<(), FillError> {
+    fn take(&mut self, row: R, out: &mut Vec<R>, quarantine: &mut Quarantine) -> Result<(), FillError> {
         let (earliest, latest) = self.span_us;
         let time = row.time_us();
         if time < earliest || time >= latest {
             if time < earliest - self.slack_us || time >= latest + self.slack_us {
                 self.counts.rejected += 1;
                 let text = row.text();
-                aside.line(self.index, self.line, "time: outside the period of the file", text.as_bytes())?;
+                quarantine.line(self.index, self.line, "time: outside the period of the file", text.as_bytes())?;
                 return Ok(());
             }
             self.counts.outside += 1;
@@ -285,7 +296,7 @@ impl<R: Row> Input<R> {
     }
 
     /// A line that the quick parser did not take. `ended`: a newline stood behind it.
-    fn careful(&mut self, line: &[u8], ended: bool, aside: &mut Aside) -> Result<Option<R>, FillError> {
+    fn careful(&mut self, line: &[u8], ended: bool, quarantine: &mut Quarantine) -> Result<Option<R>, FillError> {
         let text = match line {
             [text @ .., b'\r'] => {
                 self.counts.crlf = true;
@@ -323,7 +334,7 @@ impl<R: Row> Input<R> {
             },
         };
         self.counts.rejected += 1;
-        aside.line(self.index, self.line, &why, text)?;
+        quarantine.line(self.index, self.line, &why, text)?;
         Ok(None)
     }
 
@@ -348,7 +359,7 @@ pub(crate) enum FillError {
     /// The file itself.
     #[error(transparent)]
     Zip(#[from] ZipError),
-    /// The record of what was put aside cannot be written.
-    #[error("write what was put aside: {0}")]
-    Aside(#[from] std::io::Error),
+    /// The record of rejected lines cannot be written.
+    #[error("write rejected lines: {0}")]
+    Quarantine(#[from] std::io::Error),
 }

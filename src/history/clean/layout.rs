@@ -86,7 +86,7 @@ fn records(lake: &Path, dir: &Path) -> Result<()> {
             records(lake, &path)?;
             continue;
         }
-        // One that cannot be read is none: its month is cleaned anew.
+        // One that cannot be read is none: its month is cleaned again.
         let Ok(bytes) = regular::read(&path, regular::LARGE_BYTES_MAX) else { continue };
         let Ok(mut record) = serde_json::from_slice::<Record>(&bytes) else { continue };
         let mut changed = false;

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use wal_format::regular;
 
-use super::aside::Aside;
 use super::input::{FillError, Input, InputCounts, InputFile};
+use super::quarantine::Quarantine;
 use super::row::{Origin, Row};
 
 /// Rows of a chunk that stay in the second-level cache from the parser to the columns.
@@ -28,7 +28,7 @@ const CACHED_ROWS: usize = 4_096;
 /// Takes the rows of a unit.
 pub(crate) trait Sink<R> {
     /// Rows in order; rows with one key follow each other, the one that counts first.
-    fn rows(&mut self, rows: &[R], aside: &mut Aside) -> Result<(), StreamError>;
+    fn rows(&mut self, rows: &[R], quarantine: &mut Quarantine) -> Result<(), StreamError>;
 }
 
 /// Why a unit did not come to its end.
@@ -57,7 +57,7 @@ impl StreamError {
     fn of(input: usize, error: FillError) -> Self {
         match error {
             FillError::Zip(error) => Self::Input { input, error },
-            FillError::Aside(error) => Self::Io(error),
+            FillError::Quarantine(error) => Self::Io(error),
         }
     }
 }
@@ -86,8 +86,8 @@ impl<'f, R: Row> Chain<'f, R> {
         Self { files, next: 0, open: None, chunk: Vec::new(), at: 0, last: None }
     }
 
-    /// Fills the chunk anew; false when there are no more rows. Rows must be in order.
-    fn refill(&mut self, rows: usize, met: &mut [Met], aside: &mut Aside) -> Result<bool, StreamError> {
+    /// Refills the chunk; false when there are no more rows. Rows must be in order.
+    fn refill(&mut self, rows: usize, met: &mut [Met], quarantine: &mut Quarantine) -> Result<bool, StreamError> {
         self.chunk.clear();
         self.at = 0;
         loop {
@@ -99,7 +99,8 @@ impl<'f, R: Row> Chain<'f, R> {
             let Some((index, file)) = self.files.get(self.next) else { break };
             let Some(input) = &mut self.open else { break };
             let from = self.chunk.len();
-            let more = input.fill(&mut self.chunk, rows, aside).map_err(|e| StreamError::of(usize::from(*index), e))?;
+            let more =
+                input.fill(&mut self.chunk, rows, quarantine).map_err(|e| StreamError::of(usize::from(*index), e))?;
             // The file itself compared each of its rows with those before.
             let first = self.chunk.get(from).map(Row::key);
             if input.counts.unordered > 0 || first.is_some_and(|first| Some(first) < self.last) {
@@ -128,23 +129,23 @@ pub(crate) fn stream<R: Row>(
     files: [&[(u16, InputFile)]; 2],
     rows: &dyn Fn() -> usize,
     met: &mut [Met],
-    aside: &mut Aside,
+    quarantine: &mut Quarantine,
     sink: &mut dyn Sink<R>,
 ) -> Result<(), StreamError> {
     let [mut a, mut b] = files.map(Chain::<R>::new);
     let rows = || rows().min(CACHED_ROWS);
     let mut merged: Vec<R> = Vec::new();
     loop {
-        let more_a = !a.held().is_empty() || a.refill(rows(), met, aside)?;
-        let more_b = !b.held().is_empty() || b.refill(rows(), met, aside)?;
+        let more_a = !a.held().is_empty() || a.refill(rows(), met, quarantine)?;
+        let more_b = !b.held().is_empty() || b.refill(rows(), met, quarantine)?;
         match (more_a, more_b) {
             (false, false) => return Ok(()),
             (true, false) => {
-                sink.rows(a.held(), aside)?;
+                sink.rows(a.held(), quarantine)?;
                 a.at = a.chunk.len();
             }
             (false, true) => {
-                sink.rows(b.held(), aside)?;
+                sink.rows(b.held(), quarantine)?;
                 b.at = b.chunk.len();
             }
             (true, true) => {
@@ -158,7 +159,7 @@ pub(crate) fn stream<R: Row>(
                         b.at += 1;
                     }
                 }
-                sink.rows(&merged, aside)?;
+                sink.rows(&merged, quarantine)?;
             }
         }
     }
@@ -176,7 +177,7 @@ pub(crate) fn sort<R: Row>(
     rows: &dyn Fn() -> usize,
     dir: &Path,
     met: &mut [Met],
-    aside: &mut Aside,
+    quarantine: &mut Quarantine,
     sink: &mut dyn Sink<R>,
 ) -> Result<(), StreamError> {
     let mut held: Vec<R> = Vec::new();
@@ -192,7 +193,7 @@ pub(crate) fn sort<R: Row>(
                 let more = held.len().min(budget().saturating_sub(held.len()));
                 held.reserve_exact(more.max(chunk));
             }
-            let more = input.fill(&mut held, upto, aside).map_err(|e| StreamError::of(at, e))?;
+            let more = input.fill(&mut held, upto, quarantine).map_err(|e| StreamError::of(at, e))?;
             if held.len() >= budget() {
                 held.sort_unstable_by_key(order);
                 let path = dir.join(format!("run.{:06}", runs.len()));
@@ -211,7 +212,7 @@ pub(crate) fn sort<R: Row>(
     held.sort_unstable_by_key(order);
     if runs.is_empty() {
         for chunk in held.chunks(rows().max(1)) {
-            sink.rows(chunk, aside)?;
+            sink.rows(chunk, quarantine)?;
         }
         return Ok(());
     }
@@ -221,7 +222,7 @@ pub(crate) fn sort<R: Row>(
         runs.push(path);
     }
     drop(held);
-    let result = merge(&runs, rows().max(1), aside, sink);
+    let result = merge(&runs, rows().max(1), quarantine, sink);
     for run in &runs {
         wal_format::durable::remove_file(run)?;
     }
@@ -283,7 +284,7 @@ impl<R: Row> Ord for Head<R> {
 fn merge<R: Row>(
     runs: &[PathBuf],
     chunk_rows: usize,
-    aside: &mut Aside,
+    quarantine: &mut Quarantine,
     sink: &mut dyn Sink<R>,
 ) -> Result<(), StreamError> {
     let mut open = Vec::with_capacity(runs.len());
@@ -301,7 +302,7 @@ fn merge<R: Row>(
     while let Some(Reverse(Head(row, i))) = heads.pop() {
         chunk.push(row);
         if chunk.len() >= chunk_rows {
-            sink.rows(&chunk, aside)?;
+            sink.rows(&chunk, quarantine)?;
             chunk.clear();
         }
         if let Some(run) = open.get_mut(i)
@@ -310,5 +311,5 @@ fn merge<R: Row>(
             heads.push(Reverse(Head(row, i)));
         }
     }
-    sink.rows(&chunk, aside)
+    sink.rows(&chunk, quarantine)
 }

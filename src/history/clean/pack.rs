@@ -9,7 +9,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 const BLOCK: usize = 64 * 1024;
 /// 2024-01-02 03:04:06 as MS-DOS date and time.
 const PACKED: (u16, u16) = (44 << 9 | 1 << 5 | 2, 3 << 11 | 4 << 5 | 3);
-/// Marks a size that stands in the zip64 field.
+/// Marks a size that is in the zip64 field.
 const WIDE: u32 = u32::MAX;
 
 /// Writes one entry; [`Packer::finish`] completes the zip.

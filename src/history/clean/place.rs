@@ -3,7 +3,7 @@
 //! ```text
 //! <history.dir>/lake/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/month=YYYY-MM/<name>-<YYYY-MM or date>.parquet
 //! <history.dir>/lake/_manifests/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/YYYY-MM.json           record
-//! <history.dir>/lake/_quarantine/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/YYYY-MM.jsonl         put aside
+//! <history.dir>/lake/_quarantine/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/YYYY-MM.jsonl         rejected
 //! <history.dir>/lake/_stats/<table>/exchange=<venue>/<SYMBOL>[-<interval>]/stats.json
 //! <history.dir>/lake/.staging/                                                                        being written
 //! ```
@@ -57,7 +57,7 @@ pub(crate) fn table(kind: Kind) -> Option<Table> {
     })
 }
 
-/// The venue word of a market, that of the live lake where it has one.
+/// The venue name of a market, that of the live lake where it has one.
 pub fn venue(market: Market) -> &'static str {
     match market {
         Market::Spot => VenueId::BinanceSpot.as_str(),
@@ -110,8 +110,8 @@ impl Unit {
         Some(format!("_manifests/{}/{}.json", self.series.folder()?, self.month_word()))
     }
 
-    /// What was put aside, below the lake.
-    pub fn aside(&self) -> Option<String> {
+    /// Rejected lines, below the lake.
+    pub fn quarantine(&self) -> Option<String> {
         Some(format!("_quarantine/{}/{}.jsonl", self.series.folder()?, self.month_word()))
     }
 }
@@ -139,7 +139,10 @@ mod tests {
             "venue_klines/exchange=binance-usdm/BTCUSDT-1m/month=2024-08/BTCUSDT-1m-2024-08-09.parquet"
         );
         assert_eq!(unit.record().unwrap(), "_manifests/venue_klines/exchange=binance-usdm/BTCUSDT-1m/2024-08.json");
-        assert_eq!(unit.aside().unwrap(), "_quarantine/venue_klines/exchange=binance-usdm/BTCUSDT-1m/2024-08.jsonl");
+        assert_eq!(
+            unit.quarantine().unwrap(),
+            "_quarantine/venue_klines/exchange=binance-usdm/BTCUSDT-1m/2024-08.jsonl"
+        );
         assert!(table(Kind::EohSummary).is_none());
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use wal_format::regular;
 
 use super::place::{Series, Unit, table};
-use super::unit::Found;
+use super::unit::MirroredFile;
 use crate::error::{HistoryError, Result};
 use crate::path::{CHECKSUM, HOST_DIR};
 use crate::{ArchivePath, Selection};
@@ -30,7 +30,7 @@ pub type Digests = HashMap<String, Downloaded>;
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Months and their files.
-    pub units: BTreeMap<Unit, Vec<Found>>,
+    pub units: BTreeMap<Unit, Vec<MirroredFile>>,
     /// Files of kinds that are only mirrored.
     pub only_mirrored: u64,
     /// Files in the mirror whose names are not understood.
@@ -57,7 +57,7 @@ impl Plan {
                 let Some(path) = name.and_then(|n| format!("{n}.zip").parse::<ArchivePath>().ok()) else { continue };
                 let unit = unit_of(&path);
                 let bytes = fs::metadata(&file).map_err(HistoryError::file("look at", &file))?.len();
-                let found = Found { path, file, bytes, published: None, sha256: None, former: Vec::new() };
+                let found = MirroredFile { path, file, bytes, published: None, sha256: None, former: Vec::new() };
                 self.units.entry(unit).or_default().push(found);
             }
         }
@@ -121,7 +121,7 @@ fn walk(root: &Path, below: &str, selection: &Selection, digests: &Digests, plan
         let sha256 = known.filter(|d| d.bytes == bytes).map(|d| d.sha256.clone());
         let former = known.map(|d| d.former_sha256.clone()).unwrap_or_default();
         let unit = unit_of(&path);
-        plan.units.entry(unit).or_default().push(Found { path, file, bytes, published, sha256, former });
+        plan.units.entry(unit).or_default().push(MirroredFile { path, file, bytes, published, sha256, former });
     }
     Ok(())
 }

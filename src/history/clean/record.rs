@@ -88,7 +88,7 @@ pub struct Record {
     pub duplicates: u64,
     /// The same row in another file.
     pub overlap: u64,
-    /// Another row with a key that was taken: put aside.
+    /// Another row with a key that was taken: rejected.
     pub conflicts: u64,
     /// Rows that the month before has: left out.
     #[serde(default, skip_serializing_if = "super::tally::is_none")]
@@ -114,7 +114,7 @@ impl Record {
             let c = &i.counts;
             if c.lines != c.rows.saturating_add(c.sentinels).saturating_add(c.rejected) {
                 return Err(format!(
-                    "{}: {} lines, but {} rows, {} sentinels and {} put aside",
+                    "{}: {} lines, but {} rows, {} sentinels and {} rejected",
                     i.path, c.lines, c.rows, c.sentinels, c.rejected
                 ));
             }
@@ -140,8 +140,8 @@ impl Record {
         Ok(())
     }
 
-    /// Lines that were put aside, rows that contradict another one included.
-    pub fn put_aside(&self) -> u64 {
+    /// Lines that were rejected, rows that contradict another one included.
+    pub fn quarantined(&self) -> u64 {
         self.reasons.values().copied().fold(0, u64::saturating_add)
     }
 }

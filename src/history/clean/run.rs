@@ -13,7 +13,7 @@ use wal_format::{durable, error_chain};
 use super::place::{Series, Unit, table};
 use super::plan::Plan;
 use super::record::Record;
-use super::unit::{self, Found, Settings};
+use super::unit::{self, MirroredFile, Settings};
 use crate::error::{HistoryError, Result};
 use crate::stats;
 use lake::Lake;
@@ -24,21 +24,21 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LOCK_TRIES: u32 = 10;
 
 /// What is to be done.
-pub struct Job<'j> {
+pub struct CleanJob<'j> {
     /// How.
     pub settings: Settings<'j>,
     /// Which months, from which files.
     pub plan: Plan,
     /// Hears of every month, from the threads that did them.
-    pub tell: &'j (dyn Fn(&Told<'_>) + Sync),
+    pub on_month: &'j (dyn Fn(&CleanedMonth<'_>) + Sync),
 }
 
 /// A month that is done.
-pub struct Told<'t> {
+pub struct CleanedMonth<'t> {
     /// Which.
     pub unit: &'t Unit,
     /// Its files.
-    pub files: &'t [Found],
+    pub files: &'t [MirroredFile],
     /// What came of it.
     pub result: Result<(&'t Record, bool), &'t HistoryError>,
 }
@@ -58,7 +58,7 @@ pub struct Summary {
     pub duplicates: u64,
     /// Place-holders left out.
     pub sentinels: u64,
-    /// Lines put aside.
+    /// Lines rejected.
     pub put_aside: u64,
     /// Bytes of the archive's files.
     pub bytes_in: u64,
@@ -83,7 +83,7 @@ impl Summary {
         add(&mut self.rows, &mut [record.tally.rows].into_iter());
         add(&mut self.duplicates, &mut [record.duplicates, record.overlap, record.in_two_months].into_iter());
         add(&mut self.sentinels, &mut record.inputs.iter().map(|i| i.counts.sentinels));
-        add(&mut self.put_aside, &mut [record.put_aside()].into_iter());
+        add(&mut self.put_aside, &mut [record.quarantined()].into_iter());
         add(&mut self.bytes_in, &mut record.inputs.iter().map(|i| i.bytes));
         add(&mut self.bytes_out, &mut record.outputs.iter().map(|o| o.bytes));
         let refused = record.inputs.iter().filter_map(|i| Some((i.path.clone(), i.refused.clone()?)));
@@ -131,7 +131,7 @@ impl Summary {
 ///
 /// # Errors
 /// When another run has the lake, or it cannot be written at all.
-pub fn run(job: &Job<'_>) -> Result<Summary> {
+pub fn run(job: &CleanJob<'_>) -> Result<Summary> {
     let lake = &job.settings.lake;
     let work = lake.work();
     durable::create_dir_all(work).map_err(HistoryError::file("make", work))?;
@@ -152,7 +152,7 @@ pub fn run(job: &Job<'_>) -> Result<Summary> {
     unit::remove_dir(&work.join(".staging"))?;
     super::layout::by_months(work)?;
     refuse_mixture(job)?;
-    let mut series: BTreeMap<&Series, Vec<(&Unit, &Vec<Found>)>> = BTreeMap::new();
+    let mut series: BTreeMap<&Series, Vec<(&Unit, &Vec<MirroredFile>)>> = BTreeMap::new();
     for (unit, files) in &job.plan.units {
         series.entry(&unit.series).or_default().push((unit, files));
     }
@@ -186,7 +186,7 @@ pub fn run(job: &Job<'_>) -> Result<Summary> {
 
 /// Readers refuse a table whose numbers are doubles in one file and decimals in another, so a run that would leave such
 /// a one changes nothing.
-fn refuse_mixture(job: &Job<'_>) -> Result<()> {
+fn refuse_mixture(job: &CleanJob<'_>) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Head {
         settings: String,
@@ -199,7 +199,7 @@ fn refuse_mixture(job: &Job<'_>) -> Result<()> {
         let mut others = 0_u64;
         let records = lake.list(&format!("_manifests/{table}"), None, None)?;
         for record in records.iter().filter(|record| !ours.contains(&record.key)) {
-            // A damaged one is cleaned anew; of one that the disk does not give nobody can tell.
+            // A damaged one is cleaned again; one that the disk does not give is unknown.
             let head = serde_json::from_slice::<Head>(&lake.read(&record.key)?).ok();
             let numeric = head.as_ref().and_then(|h| h.settings.split("numeric=").nth(1)?.split(' ').next());
             others = others.saturating_add(u64::from(numeric.is_some_and(|numeric| numeric != now)));
@@ -211,7 +211,7 @@ fn refuse_mixture(job: &Job<'_>) -> Result<()> {
     Ok(())
 }
 
-fn one_series(job: &Job<'_>, series: &Series, units: &[(&Unit, &Vec<Found>)], summary: &Mutex<Summary>) {
+fn one_series(job: &CleanJob<'_>, series: &Series, units: &[(&Unit, &Vec<MirroredFile>)], summary: &Mutex<Summary>) {
     // A short section: sums only.
     let with =
         |f: &mut dyn FnMut(&mut Summary)| f(&mut summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
@@ -228,7 +228,7 @@ fn one_series(job: &Job<'_>, series: &Series, units: &[(&Unit, &Vec<Found>)], su
             }
         });
         let result = outcome.as_ref().map(|o| (&o.record, o.skipped));
-        (job.tell)(&Told { unit, files, result });
+        (job.on_month)(&CleanedMonth { unit, files, result });
     }
     if let Err(err) = write_stats(&job.settings.lake, series) {
         with(&mut |s| {

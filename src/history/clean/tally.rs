@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::row::{CandleRules, FAULTS, Row};
 
-/// Most holes that are told one by one; all are counted.
+/// Most gaps that are listed one by one; all are counted.
 pub(crate) const MAX_HOLES: usize = 1_000;
 
 /// Ids or times that are missing, first and last missing one, inclusive.
@@ -25,7 +25,7 @@ pub struct ArchiveGap {
     pub before_us: i64,
 }
 
-/// Holes of one kind.
+/// Gaps of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveGaps {
     /// How many.
@@ -38,11 +38,11 @@ pub struct ArchiveGaps {
 
 impl ArchiveGaps {
     /// Counts one.
-    pub fn add(&mut self, hole: ArchiveGap) {
+    pub fn add(&mut self, gap: ArchiveGap) {
         self.count = self.count.saturating_add(1);
-        self.missing = self.missing.saturating_add(hole.missing);
+        self.missing = self.missing.saturating_add(gap.missing);
         if self.list.len() < MAX_HOLES {
-            self.list.push(hole);
+            self.list.push(gap);
         }
     }
 
@@ -127,7 +127,7 @@ pub struct Tally {
     pub time_backwards: u64,
     /// Numbers that lost digits behind their point.
     pub lossy: u64,
-    /// Ids, or rows of a fixed step, that stand in two months.
+    /// Ids, or rows of a fixed step, that are in two months.
     #[serde(default, skip_serializing_if = "is_none")]
     pub repeated: u64,
     /// Aggregates whose trades begin before those of the one before end.
@@ -157,13 +157,13 @@ pub(super) fn is_none(n: &u64) -> bool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step {
     /// Ids or intervals are missing before it.
-    pub hole: bool,
+    pub gap: bool,
     /// Its time is before that of the row before.
     pub backwards: bool,
 }
 
 impl Tally {
-    /// Counts rows and tells of each what the one before has to do with it. `step_us`: the fixed step of the series,
+    /// Counts rows and says of each what the one before has to do with it. `step_us`: the fixed step of the series,
     /// where the row does not say it itself; `rules`: what its candles must be.
     #[inline]
     pub(crate) fn add<R: Row>(
@@ -171,7 +171,7 @@ impl Tally {
         rows: &[R],
         step_us: Option<i64>,
         rules: Option<&CandleRules>,
-        mut tell: impl FnMut(&R, Step),
+        mut each: impl FnMut(&R, Step),
     ) {
         let Some(first) = rows.first() else { return };
         let edge = |row: &R, ids: Option<i64>, inner: Option<i64>| Edge {
@@ -198,7 +198,7 @@ impl Tally {
             earliest = earliest.min(row.time_us());
             latest = latest.max(row.time_us());
             last = Some(edge(row, row.ids().map(|i| i.1), row.inner_ids().map(|i| i.1)));
-            tell(row, step);
+            each(row, step);
         }
         self.rows += rows.len() as u64;
         self.lossy += lossy;
@@ -215,22 +215,22 @@ impl Tally {
     #[inline]
     fn join(&mut self, last: &Edge, first: &Edge) -> Step {
         let (after_us, before_us) = (last.time_us, first.time_us);
-        let hole = |from: i64, to: i64, missing: i64| ArchiveGap {
+        let gap = |from: i64, to: i64, missing: i64| ArchiveGap {
             from,
             to,
             missing: missing.max(0).unsigned_abs(),
             after_us,
             before_us,
         };
-        let mut step = Step { hole: false, backwards: before_us < after_us };
+        let mut step = Step { gap: false, backwards: before_us < after_us };
         self.time_backwards += u64::from(step.backwards);
         let pause_us = before_us.saturating_sub(after_us);
         self.longest_pause_us = self.longest_pause_us.max(pause_us);
         // Inside a month keys only grow: what repeats does so over an edge.
         match (last.id, first.id) {
             (Some(a), Some(b)) if b > a.saturating_add(1) => {
-                self.ids.add(hole(a.saturating_add(1), b.saturating_sub(1), b.saturating_sub(a).saturating_sub(1)));
-                step.hole = true;
+                self.ids.add(gap(a.saturating_add(1), b.saturating_sub(1), b.saturating_sub(a).saturating_sub(1)));
+                step.gap = true;
             }
             (Some(a), Some(b)) if b <= a => {
                 self.repeated = self.repeated.saturating_add(a.abs_diff(b).saturating_add(1));
@@ -242,12 +242,12 @@ impl Tally {
         }
         match (last.trade_id, first.trade_id) {
             (Some(a), Some(b)) if b > a.saturating_add(1) => {
-                self.trade_ids.add(hole(
+                self.trade_ids.add(gap(
                     a.saturating_add(1),
                     b.saturating_sub(1),
                     b.saturating_sub(a).saturating_sub(1),
                 ));
-                step.hole = true;
+                step.gap = true;
             }
             (Some(a), Some(b)) if b <= a => self.trade_ids_repeated = self.trade_ids_repeated.saturating_add(1),
             _ => {}
@@ -258,8 +258,8 @@ impl Tally {
             // Rounded: funding comes a few ms behind the full hour.
             let missing = pause_us.saturating_add(len / 2) / len - 1;
             let (from, to) = (after_us.saturating_add(len), after_us.saturating_add(len.saturating_mul(missing)));
-            self.times.add(hole(from, to, missing));
-            step.hole = true;
+            self.times.add(gap(from, to, missing));
+            step.gap = true;
         }
         step
     }

@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wal_format::{durable, regular};
 
-use super::aside::Aside;
 use super::edge::{Before, has_identity, needs};
 use super::input::InputFile;
 use super::lost;
 use super::merge::{Met, StreamError, sort, stream};
 use super::place::{Unit, table, venue};
+use super::quarantine::Quarantine;
 use super::record::{InputRecord, OutputRecord, Record, revision};
 use super::row::{
     AggTradeRow, BookDepthRow, BookTickerRow, CandleRules, FundingRow, KlineRow, LiquidationRow, MetricsRow, Row,
@@ -53,7 +53,7 @@ const NO_TABLE: HistoryError = HistoryError::Missing("a kind that is only mirror
 
 /// A file in the mirror.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct MirroredFile {
     /// Its name in the archive.
     pub path: ArchivePath,
     /// Where it is.
@@ -147,7 +147,7 @@ fn read_record(lake: &Lake, unit: &Unit) -> Result<Option<Record>> {
 ///
 /// # Errors
 /// When the disk or the lake refuses, or rows in the lake would be lost: their file is damaged, empty or gone.
-pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<Found>) -> Result<Outcome> {
+pub fn clean(settings: &Settings<'_>, unit: &Unit, mut files: Vec<MirroredFile>) -> Result<Outcome> {
     let Look { old, before, inputs, fingerprint, why } = look(settings, unit, &mut files)?;
     if let (Some(old), None) = (&old, &why) {
         return Ok(Outcome { record: old.clone(), skipped: true });
@@ -233,7 +233,7 @@ struct Look {
     why: Option<Why>,
 }
 
-fn look(settings: &Settings<'_>, unit: &Unit, files: &mut [Found]) -> Result<Look> {
+fn look(settings: &Settings<'_>, unit: &Unit, files: &mut [MirroredFile]) -> Result<Look> {
     // The monthly file first: where two say different things, it counts.
     files.sort_by_key(|f| (f.path.series.period == Period::Daily, f.path.first_day));
     let old = read_record(&settings.lake, unit)?;
@@ -263,14 +263,14 @@ fn look(settings: &Settings<'_>, unit: &Unit, files: &mut [Found]) -> Result<Loo
 pub fn preview(
     settings: &Settings<'_>,
     unit: &Unit,
-    mut files: Vec<Found>,
+    mut files: Vec<MirroredFile>,
 ) -> Result<(Option<Why>, BTreeMap<String, String>)> {
     let look = look(settings, unit, &mut files)?;
     Ok((look.why, look.inputs.into_iter().filter_map(|i| Some((i.path, i.refused?))).collect()))
 }
 
 /// What a file is, before it is read for its rows.
-fn input_record(file: &Found, before: Option<&InputRecord>) -> std::io::Result<InputRecord> {
+fn input_record(file: &MirroredFile, before: Option<&InputRecord>) -> std::io::Result<InputRecord> {
     let same_size = |b: &&InputRecord| b.bytes == file.bytes && b.refused.is_none();
     let sha256 = match (&file.sha256, before.filter(same_size)) {
         (Some(sha256), _) => sha256.clone(),
@@ -321,14 +321,14 @@ pub(super) fn remove_dir(dir: &Path) -> Result<()> {
 struct Staged {
     /// Where it is, where it belongs below the lake.
     files: Vec<(PathBuf, String)>,
-    aside: Option<PathBuf>,
+    quarantine: Option<PathBuf>,
 }
 
 /// Reads the files and writes rows, again and again until no further file turns out to be unusable.
 fn build<R: Row>(
     settings: &Settings<'_>,
     unit: &Unit,
-    files: &[Found],
+    files: &[MirroredFile],
     dir: &Path,
     before: Option<&Record>,
     record: &mut Record,
@@ -360,7 +360,7 @@ fn build<R: Row>(
 fn attempt<R: Row>(
     settings: &Settings<'_>,
     unit: &Unit,
-    files: &[Found],
+    files: &[MirroredFile],
     dir: &Path,
     before: Option<&Record>,
     record: &mut Record,
@@ -383,7 +383,7 @@ fn attempt<R: Row>(
         let one = (index, InputFile { path: file.file.clone(), span_us, slack_us });
         if file.path.series.period == Period::Monthly { monthly.push(one) } else { daily.push(one) }
     }
-    let Some(table) = table(unit.series.kind) else { return Ok(Staged { files: Vec::new(), aside: None }) };
+    let Some(table) = table(unit.series.kind) else { return Ok(Staged { files: Vec::new(), quarantine: None }) };
     let interval = unit.series.interval.map(|i| i.as_str());
     let plan = Plan {
         table,
@@ -400,7 +400,7 @@ fn attempt<R: Row>(
         dir,
     };
     let names = record.inputs.iter().map(|i| i.path.clone()).collect();
-    let mut aside = Aside::new(dir, names);
+    let mut quarantine = Quarantine::new(dir, names);
     let mut met = vec![Met::default(); files.len()];
     let earlier = before.filter(|_| has_identity(unit.series.kind)).map(|record| Before::new(&settings.lake, record));
     let mut writer = UnitWriter::<R>::new(&plan, files.len(), earlier);
@@ -408,9 +408,9 @@ fn attempt<R: Row>(
     if record.sorted {
         let all: Vec<_> = monthly.into_iter().chain(daily).collect();
         let budget = || settings.budget(size_of::<R>());
-        sort(&all, &budget, &rows, dir, &mut met, &mut aside, &mut writer)?;
+        sort(&all, &budget, &rows, dir, &mut met, &mut quarantine, &mut writer)?;
     } else {
-        stream([&monthly, &daily], &rows, &mut met, &mut aside, &mut writer)?;
+        stream([&monthly, &daily], &rows, &mut met, &mut quarantine, &mut writer)?;
     }
     writer.finish()?;
     for ((input, met), used) in record.inputs.iter_mut().zip(met).zip(&writer.used) {
@@ -424,10 +424,10 @@ fn attempt<R: Row>(
     record.in_two_months = writer.dropped.in_two_months;
     record.month_before = writer.before.as_ref().and_then(Before::used);
     record.tally = std::mem::take(&mut writer.tally);
-    let joined = aside.finish()?;
-    record.reasons = std::mem::take(&mut aside.reasons);
+    let joined = quarantine.finish()?;
+    record.reasons = std::mem::take(&mut quarantine.reasons);
     record.outputs.clear();
-    let mut staged = Staged { files: Vec::new(), aside: joined };
+    let mut staged = Staged { files: Vec::new(), quarantine: joined };
     for file in &writer.written {
         let day = settings.by_day.then(|| day_of(file.day_us)).flatten();
         let path = unit.file(day).unwrap_or_default();
@@ -493,14 +493,14 @@ fn publish(settings: &Settings<'_>, unit: &Unit, staged: &Staged, record: &mut R
         lake.replace(dest, Body::File(tmp), None)?;
     }
     remove_others(settings, unit, record)?;
-    let aside = unit.aside().ok_or(NO_TABLE)?;
+    let key = unit.quarantine().ok_or(NO_TABLE)?;
     record.aside = None;
-    match &staged.aside {
+    match &staged.quarantine {
         Some(tmp) => {
-            lake.replace(&aside, Body::File(tmp), None)?;
-            record.aside = Some(aside);
+            lake.replace(&key, Body::File(tmp), None)?;
+            record.aside = Some(key);
         }
-        None => lake.delete(&aside)?,
+        None => lake.delete(&key)?,
     }
     let tmp = dir.join("record.json");
     let mut bytes = serde_json::to_vec_pretty(record)?;
@@ -536,7 +536,7 @@ mod tests {
         let record = dir.path().join(unit.record().unwrap());
         std::fs::create_dir_all(record.parent().unwrap()).unwrap();
         std::fs::write(&record, "torn {").unwrap();
-        assert_eq!(read_record(&lake, &unit).unwrap(), None, "its month is cleaned anew");
+        assert_eq!(read_record(&lake, &unit).unwrap(), None, "its month is cleaned again");
         std::fs::remove_file(&record).unwrap();
         std::fs::create_dir(&record).unwrap();
         assert!(read_record(&lake, &unit).is_err());

@@ -75,7 +75,7 @@ pub(super) fn amount(column: &'static str, text: &[u8]) -> Result<(Num, bool), R
     }
 }
 
-/// A time in ms or us, told apart by its size; in us, and whether it was in us.
+/// A time in ms or us, distinguished by its size; in us, and whether it was in us.
 #[inline]
 pub(super) fn time_of(raw: i64) -> Option<(i64, bool)> {
     let (us, micros) = if raw >= MICROS_FROM { (raw, true) } else { (raw.checked_mul(1_000)?, false) };
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_apart_by_their_size_and_absurd_ones_are_refused() {
+    fn times_are_distinguished_by_their_size_and_absurd_ones_are_refused() {
         assert_eq!(time("t", b"1735689599999").unwrap(), (1_735_689_599_999_000, false));
         assert_eq!(time("t", b"1735689600000000").unwrap(), (1_735_689_600_000_000, true));
         assert_eq!(time("t", b"1.7356896E12").unwrap(), (1_735_689_600_000_000, false));

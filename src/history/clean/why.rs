@@ -21,7 +21,7 @@ pub enum Why {
     MonthBefore,
     /// Files of the lake are missing or have another length: their names.
     Missing(Vec<String>),
-    /// Somebody asked for it.
+    /// Somebody requested it.
     Forced,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn why(lake: &Lake, old: Option<&Record>, now: &Now<'_>, force: bool)
     }
     let mut missing: Vec<String> =
         old.outputs.iter().filter(|o| bytes_of(lake, &o.path) != Some(o.bytes)).map(|o| o.path.clone()).collect();
-    missing.extend(old.aside.iter().filter(|aside| bytes_of(lake, aside).is_none()).cloned());
+    missing.extend(old.aside.iter().filter(|key| bytes_of(lake, key).is_none()).cloned());
     if !missing.is_empty() {
         return Some(Why::Missing(missing));
     }
@@ -107,7 +107,7 @@ fn differences(old: &[InputRecord], new: &[InputRecord]) -> Vec<String> {
     all
 }
 
-/// The length of an object that can be told to be there.
+/// The length of an object that is known to be there.
 fn bytes_of(lake: &Lake, key: &str) -> Option<u64> {
     Some(lake.head(key).ok()??.bytes)
 }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_to_clean_a_month_is_told_and_a_true_record_is_none() {
+    fn every_reason_to_clean_a_month_is_given_and_a_true_record_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let lake = Lake::open(dir.path());
         let inputs = [input("a", "1"), input("b", "2")];
@@ -148,8 +148,8 @@ mod tests {
         assert_eq!(ask(&old, &inputs, "s", true), Some(Why::Forced));
         assert_eq!(ask(&old, &inputs, "t", true), Some(Why::Settings));
         let now = [input("a", "9"), input("c", "3")];
-        let told = ["changed a", "added c", "gone b"].map(str::to_owned).to_vec();
-        assert_eq!(ask(&old, &now, "t", true), Some(Why::Files(told)));
+        let changes = ["changed a", "added c", "gone b"].map(str::to_owned).to_vec();
+        assert_eq!(ask(&old, &now, "t", true), Some(Why::Files(changes)));
         let turned = [inputs[1].clone(), inputs[0].clone()];
         assert_eq!(ask(&old, &turned, "s", false).unwrap().files().len(), 2);
         old.month_before = None;

@@ -8,9 +8,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::aside::Aside;
 use super::edge::Before;
 use super::merge::{Sink, StreamError};
+use super::quarantine::Quarantine;
 use super::row::{CandleRules, Names, Origin, Row};
 use super::tally::Tally;
 use crate::path::DAY_US;
@@ -37,7 +37,7 @@ pub(crate) struct Plan<'p> {
     pub settings: &'p WriteSettings,
     /// Symbol.
     pub symbol: &'p str,
-    /// Interval word of candles.
+    /// Interval name of candles.
     pub interval: Option<&'p str>,
     /// Fixed time between rows.
     pub step_us: Option<i64>,
@@ -75,7 +75,7 @@ pub(crate) struct Dropped {
     pub duplicates: u64,
     /// The same row in another file.
     pub overlap: u64,
-    /// Another row with the same key: put aside.
+    /// Another row with the same key: rejected.
     pub conflicts: u64,
     /// The month before has it.
     pub in_two_months: u64,
@@ -95,7 +95,7 @@ pub(crate) struct UnitWriter<'p, R> {
     tile: Tile,
     /// The month before.
     pub before: Option<Before<'p>>,
-    /// Rows may stand in it still.
+    /// It may still hold rows.
     at_edge: bool,
     /// Finished files, oldest first.
     pub written: Vec<Written>,
@@ -159,7 +159,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
         tile.flags.clear();
         self.tally.add(rows, self.plan.step_us, self.plan.rules.as_ref(), |row, step| {
             let mut bits = flags::ARCHIVE;
-            if step.hole {
+            if step.gap {
                 bits |= flags::GAP_BEFORE;
             }
             if step.backwards {
@@ -254,7 +254,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
 }
 
 impl<R: Row> Sink<R> for UnitWriter<'_, R> {
-    fn rows(&mut self, rows: &[R], aside: &mut Aside) -> Result<(), StreamError> {
+    fn rows(&mut self, rows: &[R], quarantine: &mut Quarantine) -> Result<(), StreamError> {
         let again = self.again(rows)?;
         let held = self.last;
         let mut last = held.as_ref();
@@ -275,7 +275,7 @@ impl<R: Row> Sink<R> for UnitWriter<'_, R> {
                         let (at, of) = (last.origin().line(), last.origin().input());
                         let whose = if same_file { String::new() } else { format!(" of file {of} of the month") };
                         let reason = format!("line: other values under the key that was taken as line {at}{whose}");
-                        aside.conflict(row.origin().input(), row.origin().line(), &reason, &row.text())?;
+                        quarantine.conflict(row.origin().input(), row.origin().line(), &reason, &row.text())?;
                     }
                 }
                 continue;

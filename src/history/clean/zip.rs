@@ -105,8 +105,8 @@ pub(crate) fn find(file: &mut File, expected: &str) -> Result<Entry, ZipError> {
         .rev()
         .find(|i| tail.get(*i..*i + 4) == Some(b"PK\x05\x06"))
         .ok_or(Damaged("it has no end: truncated, or no zip"))?;
-    let field = |at| u16_at(&tail, end + at).ok_or(Damaged("its end is cut off"));
-    let wide = |at| u32_at(&tail, end + at).ok_or(Damaged("its end is cut off"));
+    let field = |at| u16_at(&tail, end + at).ok_or(Damaged("its end record is truncated"));
+    let wide = |at| u32_at(&tail, end + at).ok_or(Damaged("its end record is truncated"));
     let (mut count, mut size, mut start) = (u64::from(field(10)?), u64::from(wide(12)?), u64::from(wide(16)?));
     let zip64 = count == 0xffff || size == 0xffff_ffff || start == 0xffff_ffff;
     if zip64 {
@@ -117,13 +117,13 @@ pub(crate) fn find(file: &mut File, expected: &str) -> Result<Entry, ZipError> {
         let at = u64_at(&tail, locator + 8).ok_or(Damaged("it has no zip64 locator"))?;
         let record = read_at(file, at.min(len), 56)?;
         if record.get(..4) != Some(b"PK\x06\x06") {
-            return Err(Damaged("it has no zip64 end"));
+            return Err(Damaged("it has no zip64 end record"));
         }
-        let get = |at| u64_at(&record, at).ok_or(Damaged("its zip64 end is cut off"));
+        let get = |at| u64_at(&record, at).ok_or(Damaged("its zip64 end record is truncated"));
         (count, size, start) = (get(32)?, get(40)?, get(48)?);
     }
     if size > MAX_DIRECTORY || start.checked_add(size).is_none_or(|end| end > len) {
-        return Err(Damaged("its directory lies outside"));
+        return Err(Damaged("its central directory lies outside the file"));
     }
     let directory = read_at(file, start, size)?;
     let mut entries = Vec::new();
@@ -134,7 +134,7 @@ pub(crate) fn find(file: &mut File, expected: &str) -> Result<Entry, ZipError> {
         at += used;
     }
     if entries.len() as u64 != count {
-        return Err(Damaged("its directory has another number of entries than announced"));
+        return Err(Damaged("its central directory has another number of entries than announced"));
     }
     choose(entries, expected)
 }
@@ -160,19 +160,19 @@ fn choose(mut entries: Vec<Entry>, expected: &str) -> Result<Entry, ZipError> {
 
 /// One record of the central directory and its length.
 fn entry(b: &[u8]) -> Result<(Entry, usize), ZipError> {
-    let cut = Damaged("its directory is cut off");
+    let cut = Damaged("its central directory is truncated");
     if b.get(..4) != Some(b"PK\x01\x02") {
-        return Err(Damaged("its directory is none"));
+        return Err(Damaged("its central directory is missing"));
     }
-    let short = |at| u16_at(b, at).ok_or(Damaged("its directory is cut off"));
-    let wide = |at| u32_at(b, at).ok_or(Damaged("its directory is cut off"));
+    let short = |at| u16_at(b, at).ok_or(Damaged("its central directory is truncated"));
+    let wide = |at| u32_at(b, at).ok_or(Damaged("its central directory is truncated"));
     let (flags, method) = (short(8)?, short(10)?);
     let (time, date) = (short(12)?, short(14)?);
     let (name_len, extra_len, comment_len) =
         (usize::from(short(28)?), usize::from(short(30)?), usize::from(short(32)?));
     let used = 46 + name_len + extra_len + comment_len;
     let name = b.get(46..46 + name_len).ok_or(cut)?;
-    let extra = b.get(46 + name_len..46 + name_len + extra_len).ok_or(Damaged("its directory is cut off"))?;
+    let extra = b.get(46 + name_len..46 + name_len + extra_len).ok_or(Damaged("its central directory is truncated"))?;
     let mut sizes = [u64::from(wide(24)?), u64::from(wide(20)?), u64::from(wide(42)?)];
     if sizes.contains(&0xffff_ffff) {
         let field = zip64_extra(extra).ok_or(Damaged("it lacks its zip64 sizes"))?;
@@ -309,7 +309,7 @@ impl ZipReader {
         let (in_before, out_before) = (inflate.total_in(), inflate.total_out());
         let status = inflate
             .decompress(input, room, FlushDecompress::None)
-            .map_err(|_| Damaged("its deflated bytes are none"))?;
+            .map_err(|_| Damaged("its deflate stream is invalid"))?;
         let (used, given) = (inflate.total_in() - in_before, (inflate.total_out() - out_before) as usize);
         self.at += used as usize;
         match status {

@@ -61,7 +61,7 @@ fn damage_and_tricks_are_named() {
     let mut encrypted = zip.clone();
     encrypted[at + 8] |= 1;
     assert!(error(&encrypted).contains("encrypted"));
-    // The announced size stands in the zip64 field behind the name.
+    // The announced size is in the zip64 field behind the name.
     let size_at = at + 46 + NAME.len() + 4;
     for (size, why) in [(10_u64, "more bytes than"), (csv.len() as u64 + 1, "fewer bytes"), (1 << 40, "400 times")] {
         let mut lying = zip.clone();

@@ -1,4 +1,4 @@
-//! Requests to the archive: the way out, the pace, what an answer's status means, and when to ask again.
+//! Requests to the archive: the proxy, the pace, what an answer's status means, and when to ask again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub struct Asker {
     stall: Duration,
 }
 
-/// Since when a server has asked for patience and given nothing.
+/// Since when a server has throttled us and given nothing.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     since: Option<Instant>,
@@ -179,7 +179,7 @@ impl Asker {
         Ok(Some(body))
     }
 
-    /// Asks until `read` understands the answer or it is not worth it any more. A server that asks for patience is
+    /// Asks until `read` understands the answer or it is not worth it any more. A server that throttles is
     /// given it: a throttle is a wait, not a failure, unless there is nothing else.
     ///
     /// # Errors
@@ -195,7 +195,7 @@ impl Asker {
             let gone = || DownloadError::new(What::Gone, format!("{url} answers with HTTP status 404"));
             let body = self.small(url, max).await.and_then(|body| body.ok_or_else(gone));
             let answer = body.and_then(|body| {
-                // A throttle that stands in a body has held nobody back yet.
+                // A throttle that comes in a body has held nobody back yet.
                 read(body).inspect_err(|err| {
                     if err.what == What::Throttled {
                         self.rate.hold(self.pause());
@@ -208,7 +208,7 @@ impl Asker {
             };
             let in_a_row = if failure.what == What::Throttled {
                 throttled = throttled.saturating_add(1);
-                tracing::warn!(url = url.split('?').next(), throttled, "the archive asks for patience");
+                tracing::warn!(url = url.split('?').next(), throttled, "the archive throttles our requests");
                 if !patience.once_more(Instant::now()) {
                     return Err(failure);
                 }

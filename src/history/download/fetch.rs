@@ -15,7 +15,7 @@ use wal_format::durable;
 
 use super::ask::{Asker, Drip, of_http};
 use super::checksum;
-use super::mark::{self, Mark, Worker};
+use super::mark::{self, DownloadWorker, Mark};
 use super::partial::Partial;
 use crate::download_error::{DownloadError, What};
 use crate::list::s3::tag_text;
@@ -29,7 +29,7 @@ const GROUND: u64 = 1 << 20;
 
 /// Fetches files into a mirror.
 pub(super) struct Fetcher<'a> {
-    pub worker: &'a Worker,
+    pub worker: &'a DownloadWorker,
     pub asker: &'a Asker,
     pub mirror: &'a Mirror,
     pub base_url: &'a str,
@@ -72,13 +72,13 @@ struct Expected {
 }
 
 impl Fetcher<'_> {
-    /// One attempt. `may_publish` says, right before the file gets its name, whether the lease is still ours; `tell`
+    /// One attempt. `may_publish` says, right before the file gets its name, whether the lease is still ours; `on_bytes`
     /// hears the number of bytes as they come.
     pub(super) async fn fetch(
         &self,
         row: &FileRow,
         may_publish: impl AsyncFnOnce() -> bool,
-        tell: &(dyn Fn(u64) + Sync),
+        on_bytes: &(dyn Fn(u64) + Sync),
     ) -> Result<Option<Fetched>, Miss> {
         let path = &row.listed.path;
         let mark = Mark { worker: self.worker.clone(), attempt: row.attempts };
@@ -121,7 +121,7 @@ impl Fetcher<'_> {
         });
         let mut part = opened.await?;
         let before = part.len;
-        let expected = self.bytes(row, &mut part, tell).await.map_err(|failure| {
+        let expected = self.bytes(row, &mut part, on_bytes).await.map_err(|failure| {
             let gained = part.len >= before.saturating_add(GROUND);
             if matches!(failure.what, What::Length | What::Protocol | What::Gone) && !gained {
                 // Nothing that can be trusted lies there.
@@ -228,7 +228,7 @@ impl Fetcher<'_> {
         &self,
         row: &FileRow,
         part: &mut Partial,
-        tell: &(dyn Fn(u64) + Sync),
+        on_bytes: &(dyn Fn(u64) + Sync),
     ) -> Result<Expected, DownloadError> {
         let url = url_of(self.base_url, &row.listed.path.to_string());
         let listed = || Expected { etag: row.listed.etag.clone(), size: row.listed.size };
@@ -245,7 +245,7 @@ impl Fetcher<'_> {
         }
         let mut reply = self.asker.open(&url, &headers, &[200, 206, 416]).await?;
         if reply.status == 416 || (reply.status == 206 && !continues(&reply, row, part.len)) {
-            // The file is another one now, or the server does not do what it is asked: from the beginning.
+            // The file is another one now, or the server does not do what it is asked: from the start.
             drop(reply);
             part.start_over().map_err(|err| of_io(&err))?;
             reply = self.asker.open(&url, &[], &[200]).await?;
@@ -267,7 +267,7 @@ impl Fetcher<'_> {
                 format!("the listing says {} bytes, the server {}", row.listed.size, expected.size),
             ));
         }
-        self.receive(&mut reply, part, expected.size, tell).await?;
+        self.receive(&mut reply, part, expected.size, on_bytes).await?;
         Ok(expected)
     }
 
@@ -276,7 +276,7 @@ impl Fetcher<'_> {
         reply: &mut Reply<'_>,
         part: &mut Partial,
         size: u64,
-        tell: &(dyn Fn(u64) + Sync),
+        on_bytes: &(dyn Fn(u64) + Sync),
     ) -> Result<(), DownloadError> {
         let mut drip = Drip::default();
         loop {
@@ -291,7 +291,7 @@ impl Fetcher<'_> {
                 ));
             }
             part.append(&chunk).map_err(|err| of_io(&err))?;
-            tell(chunk.len() as u64);
+            on_bytes(chunk.len() as u64);
             self.asker.rate.bytes(chunk.len()).await;
             drip.came(chunk.len(), waited, self.stall).map_err(|failure| DownloadError {
                 detail: format!("{}, at {} of {size}", failure.detail, part.len),

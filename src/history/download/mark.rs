@@ -23,7 +23,7 @@ const DIGITS: usize = 8;
 
 /// One downloader: a machine, and a run of the program on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Worker {
+pub(super) struct DownloadWorker {
     node: String,
     run: String,
 }
@@ -31,31 +31,31 @@ pub(super) struct Worker {
 /// One attempt at one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
-    pub worker: Worker,
+    pub worker: DownloadWorker,
     /// Counts in the manifest: a later attempt has a higher one.
     pub attempt: u64,
 }
 
-impl Worker {
+impl DownloadWorker {
     /// A new run on a machine.
     pub(super) fn new(node: &str, random: u64) -> Self {
         let run = format!("{random:016x}");
         Self { node: hashed(node, DIGITS), run: run.get(..DIGITS).unwrap_or_default().to_owned() }
     }
 
-    /// As a word of file names and leases.
+    /// As a part of file names and leases.
     pub(super) fn word(&self) -> String {
         format!("{}-{}", self.node, self.run)
     }
 
-    /// What the words of all runs on this machine begin with.
+    /// What the names of all runs on this machine begin with.
     pub(super) fn of_node(&self) -> String {
         format!("{}-", self.node)
     }
 }
 
 impl Mark {
-    /// As a word of file names.
+    /// As a part of file names.
     fn word(&self) -> String {
         format!("{}-{}", self.worker.word(), self.attempt)
     }
@@ -64,7 +64,7 @@ impl Mark {
         let mut parts = word.split('-');
         let mut part = || parts.next().filter(|p| p.bytes().all(|b| b.is_ascii_hexdigit())).map(str::to_owned);
         let (node, run, attempt) = (part()?, part()?, part()?.parse().ok()?);
-        parts.next().is_none().then_some(Mark { worker: Worker { node, run }, attempt })
+        parts.next().is_none().then_some(Mark { worker: DownloadWorker { node, run }, attempt })
     }
 
     /// True when both were made on one machine.
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn mark(node: &str, attempt: u64) -> Mark {
-        Mark { worker: Worker::new(node, 0x1234_5678_9abc_def0), attempt }
+        Mark { worker: DownloadWorker::new(node, 0x1234_5678_9abc_def0), attempt }
     }
 
     #[test]

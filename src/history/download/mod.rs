@@ -33,10 +33,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::ask::Asker;
-use self::mark::Worker;
+use self::mark::DownloadWorker;
 use self::queue::AsyncQueue;
 use self::shared::Shared;
-pub use self::shared::{Job, Watch};
+pub use self::shared::{DownloadJob, Watch};
 pub use self::tally::{Summary, Tally};
 use super::error::{HistoryError, Result};
 use super::list::{Lister, Unknown};
@@ -49,26 +49,26 @@ use ops::shutdown::Shutdown;
 /// Names that are not understood and that the summary shows.
 const UNKNOWN_SHOWN: usize = 20;
 
-/// Downloads a job's files; returns when nothing is left of it or `stop` was asked for.
+/// Downloads a job's files; returns when nothing is left of it or `stop` was requested.
 ///
 /// # Errors
 /// When the mirror, the disk or the manifest cannot be used; a file that cannot be had is no error.
 pub fn download(
     history: &Settings,
-    job: Job,
+    job: DownloadJob,
     watch: Arc<dyn Watch>,
     stop: Shutdown,
 ) -> LocalBoxFuture<'_, Result<Summary>> {
     Box::pin(run(history, job, watch, stop))
 }
 
-async fn run(history: &Settings, job: Job, watch: Arc<dyn Watch>, stop: Shutdown) -> Result<Summary> {
+async fn run(history: &Settings, job: DownloadJob, watch: Arc<dyn Watch>, stop: Shutdown) -> Result<Summary> {
     let started = Instant::now();
     let mut mirror = Mirror::open(history)?;
     let queue = AsyncQueue::open(&mirror, history).await?;
     let several = history.manifest.file().is_none();
     let mut hold = mirror.lock(several)?;
-    let worker = Worker::new(&mirror.node, rand::random());
+    let worker = DownloadWorker::new(&mirror.node, rand::random());
     let holder = format!("{}#{}", mirror.name, worker.word());
     let run = queue
         .with({
@@ -141,10 +141,10 @@ async fn run(history: &Settings, job: Job, watch: Arc<dyn Watch>, stop: Shutdown
             mark::sweep(&dest, Some(&mark), None).map_err(HistoryError::file("sweep", &dest))?;
         }
     }
-    let (told, mirror, by) = (serde_json::to_value(&summary)?, shared.mirror.clone(), shared.worker.word());
+    let (report, mirror, by) = (serde_json::to_value(&summary)?, shared.mirror.clone(), shared.worker.word());
     let ended = queue
         .insist(move |q| {
-            q.end_run(run, outcome, &told)?;
+            q.end_run(run, outcome, &report)?;
             manifest::export_days(q, (&mirror.name, &by), &mirror.dir, first_day, today())
         })
         .await;

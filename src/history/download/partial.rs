@@ -116,11 +116,11 @@ fn copy(mut from: File, own: &Path) -> io::Result<Partial> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::mark::Worker;
+    use super::super::mark::DownloadWorker;
     use super::*;
 
     fn mark(node: &str, attempt: u64) -> Mark {
-        Mark { worker: Worker::new(node, 7), attempt }
+        Mark { worker: DownloadWorker::new(node, 7), attempt }
     }
 
     fn inode(file: &File) -> u64 {

@@ -54,8 +54,8 @@ impl AsyncQueue {
         done.await.map_err(HistoryError::step("a task of the manifest died"))?
     }
 
-    /// Runs `work` with the manifest, again and again while the database fails: a connection that was cut is made
-    /// anew, and half a minute of a server that restarts ends no download. `work` may run twice.
+    /// Runs `work` with the manifest, again and again while the database fails: a connection that was lost is made
+    /// again, and half a minute of a server that restarts ends no download. `work` may run twice.
     pub(crate) async fn insist<T: Send + 'static>(
         &self,
         work: impl Fn(&mut dyn Queue) -> Result<T> + Send + Sync + 'static,
@@ -68,7 +68,7 @@ impl AsyncQueue {
                 Ok(done) => return Ok(done),
                 Err(err) if failures + 1 >= TRIES => return Err(err),
                 Err(err) => {
-                    tracing::warn!(error = %error_chain(&err), "the manifest does not answer; it is asked again");
+                    tracing::warn!(error = %error_chain(&err), "the manifest does not answer; trying again");
                     tokio::time::sleep(FIRST_WAIT * (1 << failures)).await;
                     failures += 1;
                 }

@@ -1,4 +1,4 @@
-//! How much: token buckets for bytes and requests that all workers share, and a pause that the server asked for.
+//! How much: token buckets for bytes and requests that all workers share, and a pause that the server requested.
 //!
 //! A bucket holds one second's worth; whoever takes more than is there waits for it to fill, in order.
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::ask::{Asker, Patience};
-use super::mark::{Mark, Worker};
+use super::mark::{DownloadWorker, Mark};
 use super::queue::AsyncQueue;
 use super::tally::Tally;
 use crate::error::HistoryError;
@@ -21,7 +21,7 @@ use ops::shutdown::Shutdown;
 
 /// What to download.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub struct DownloadJob {
     /// Which files.
     pub selection: Selection,
     /// Monthly files where they are, daily ones for the rest.
@@ -32,7 +32,7 @@ pub struct Job {
     pub pressure: Pressure,
 }
 
-/// What a run tells while it works. Called from many tasks.
+/// What a run reports while it works. Called from many tasks.
 pub trait Watch: Send + Sync {
     /// A series was listed: so many files and bytes are to be downloaded in all.
     fn listed(&self, files: u64, bytes: u64);
@@ -44,9 +44,9 @@ pub trait Watch: Send + Sync {
 
 /// What all tasks of a run share.
 pub(super) struct Shared {
-    pub(super) job: Job,
+    pub(super) job: DownloadJob,
     pub(super) mirror: Mirror,
-    pub(super) worker: Worker,
+    pub(super) worker: DownloadWorker,
     /// What the names of those begin with who hold our leases.
     pub(super) holder: String,
     pub(super) queue: AsyncQueue,

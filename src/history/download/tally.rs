@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_is_told_to_prometheus_with_every_result() {
+    fn a_summary_is_given_to_prometheus_with_every_result() {
         let text = Summary { ok: 3, failed: 1, received_bytes: 9, ..Summary::default() }.prometheus(77);
         for line in [
             "tapedeck_history_download_files{result=\"ok\"} 3\n",

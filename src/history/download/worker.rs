@@ -50,7 +50,7 @@ async fn next(shared: &Shared, holder: &str) -> Result<Option<Lease>> {
         if shared.job.pressure.level().history_pauses() {
             shared.job.pressure.shed("history_paused");
             if paused.is_multiple_of(PAUSES_PER_WARNING) {
-                tracing::warn!(paused_s = paused, "memory is critical: no further file is begun until it is not");
+                tracing::warn!(paused_s = paused, "memory is critical: no further file starts until it recovers");
             }
             paused = paused.saturating_add(1);
             tokio::select! {
@@ -96,7 +96,7 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
         stall: shared.stall,
         min_free_bytes: shared.min_free_bytes,
     };
-    let tell = |bytes: u64| {
+    let on_bytes = |bytes: u64| {
         shared.tally.received_bytes.fetch_add(bytes, Ordering::Relaxed);
         shared.watch.received(bytes);
     };
@@ -106,7 +106,7 @@ async fn one(shared: &Shared, lease: Lease) -> Result<()> {
         held.inspect_err(|err| tracing::warn!(error = %error_chain(err), "a lease counts as lost")).unwrap_or(false)
     };
     let fetched = tokio::select! {
-        fetched = fetcher.fetch(&lease.row, still_ours, &tell) => fetched,
+        fetched = fetcher.fetch(&lease.row, still_ours, &on_bytes) => fetched,
         () = until_lost(shared, &lease) => Ok(None),
         () = shared.stop.wait() => {
             return shared.queue.insist(move |q| q.release(&lease)).await;
@@ -170,7 +170,7 @@ fn lost(shared: &Shared, lease: &Lease) {
 
 async fn fail(shared: &Shared, lease: Lease, miss: Miss) -> Result<()> {
     let Miss { failure, gained } = miss;
-    // A server that asks for patience is no fault of the file, unless it never gives anything.
+    // A server that throttles is no fault of the file, unless it never gives anything.
     let excused = failure.what == What::Throttled
         && shared.patience.lock().unwrap_or_else(PoisonError::into_inner).once_more(Instant::now());
     let failures = match (excused, gained) {

@@ -28,7 +28,7 @@ pub(crate) fn monthly_first(monthly: Vec<Listed>, daily: Vec<Listed>, selection:
     chosen
 }
 
-/// True when there is a daily file for every day of the month that is asked for.
+/// True when there is a daily file for every day of the requested month.
 fn covers(days: &[Listed], month: &Listed, selection: &Selection) -> bool {
     let first = selection.from.map_or(month.path.first_day, |from| from.max(month.path.first_day));
     let last = selection.to.map_or(month.path.last_day(), |to| to.min(month.path.last_day()));

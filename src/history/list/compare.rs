@@ -10,7 +10,7 @@ use crate::download::queue::AsyncQueue;
 use crate::download_error::DownloadError;
 use crate::error::HistoryError;
 use crate::manifest::{FileRow, Listed, State, difference};
-use crate::market::{Period, UnknownWord};
+use crate::market::{Period, UnknownName};
 use crate::mirror::Mirror;
 use crate::path::{ArchivePath, SeriesPath};
 use crate::select::Selection;
@@ -19,8 +19,8 @@ use model::words;
 
 words! {
     /// How a file of the archive stands here.
-    Standing, "state of a file", UnknownWord {
-        /// The archive has it, nobody asked for it yet, or it was taken away here.
+    Standing, "state of a file", UnknownName {
+        /// The archive has it, nobody requested it yet, or it was taken away here.
         Missing = "missing",
         /// It is here and is what the archive has.
         Here = "here",

@@ -1,8 +1,8 @@
 //! What the archive has: folders of symbols and intervals, files with size, tag and checksum, over S3 listings.
 //!
 //! The listing, not the exchange's list of symbols, is the list of symbols: delisted ones stay in it. A folder that
-//! cannot be listed is told and does not stop the others. What lies there and has no name that is understood is told
-//! too: a new kind of file, or a new spelling, would be missing without a word.
+//! cannot be listed is reported and does not stop the others. What has no name that is understood is reported
+//! too: a new kind of file, or a new spelling, would be missing silently.
 
 mod choose;
 mod compare;
@@ -29,7 +29,7 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// S3 keeps no larger object (50 TB); a listing that says so is wrong about it.
 const FILE_BYTES_MAX: u64 = 50_000_000_000_000;
-/// Names that are not understood and are told one by one; all are counted.
+/// Names that are not understood and are listed one by one; all are counted.
 const UNKNOWN_MAX: usize = 10_000;
 /// Those that have a line of the log each.
 const UNKNOWN_WARNED: u64 = 20;
@@ -208,7 +208,7 @@ impl<'a> Lister<'a> {
     /// The files of one folder that are meant, sorted.
     async fn files(&self, series: &SeriesPath, selection: &Selection) -> Result<Vec<Listed>, ()> {
         let folder = series.folder();
-        // Names sort by date: the first days need not be asked for, and behind the last one nothing is.
+        // Names sort by date: the first days need not be requested, and behind the last one nothing is.
         let mut at = selection.from.map(|from| {
             let name = series.file(from).to_string();
             Next::Behind(name.trim_end_matches(".zip").to_owned())
@@ -307,7 +307,7 @@ impl<'a> Lister<'a> {
         let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
         unknown.count = unknown.count.saturating_add(1);
         if unknown.count <= UNKNOWN_WARNED {
-            tracing::warn!(key, "this is no name of the archive that is known");
+            tracing::warn!(key, "unknown file name in the archive");
         }
         unknown.bytes = unknown.bytes.saturating_add(size);
         if unknown.first.len() < UNKNOWN_MAX {

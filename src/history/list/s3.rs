@@ -179,7 +179,7 @@ impl Raw {
         } else if let Some(token) = self.token {
             Some(Next::Token(token))
         } else {
-            // Without a delimiter, and on some servers with one, the last name stands in for the marker.
+            // Without a delimiter, and on some servers with one, the last name replaces the marker.
             let last = self.objects.last().map(|o| o.key.clone()).max(self.prefixes.last().cloned());
             let marker = self.marker.or(last).ok_or("it goes on, but does not say where")?;
             Some(Next::Behind(marker))

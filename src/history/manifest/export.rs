@@ -16,7 +16,7 @@ use crate::path::{DAY_US, day_us};
 /// Folder of the exports in a mirror.
 pub const FOLDER: &str = "manifests";
 
-/// Writes the days from `first` to `last` anew on which files came into the mirror `name`. `who` tells its temporaries
+/// Writes again the days from `first` to `last` on which files came into the mirror `name`. `who` tells its temporaries
 /// from those of others that fill the same mirror.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ impl State {
     /// All of them.
     pub const ALL: [State; 4] = [State::Queued, State::Leased, State::Here, State::Dead];
 
-    /// The word in the database.
+    /// The name in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Queued => "queued",
@@ -32,7 +32,7 @@ impl State {
         }
     }
 
-    /// The state of a word.
+    /// The state of a name.
     pub fn parse(word: &str) -> Option<State> {
         Self::ALL.into_iter().find(|s| s.as_str() == word)
     }

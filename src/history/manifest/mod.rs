@@ -26,7 +26,7 @@ pub use export::FOLDER as EXPORTS;
 pub(crate) use export::{export_days, sweep};
 pub use file::{FileRow, Former, Listed, State};
 pub use queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Room, Run, Scope};
-pub use read::Manifest;
+pub use read::MirrorManifest;
 
 pub(super) use store::difference;
 

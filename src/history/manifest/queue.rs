@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::file::{FileRow, Listed};
-use super::read::Manifest;
+use super::read::MirrorManifest;
 use crate::error::Result;
 use crate::market::{BarInterval, Kind, Market, Period};
 use crate::path::ArchivePath;
@@ -160,7 +160,7 @@ pub struct Run {
 }
 
 /// The queue of downloads. Calls may block on the disk or the network.
-pub trait Queue: Manifest {
+pub trait Queue: MirrorManifest {
     /// Takes over what the archive lists; answers one by one, in order. Files are sorted by path.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::path::ArchivePath;
 use crate::select::Selection;
 
 /// What cleaning, verifying and status ask of a manifest. Calls may block on the disk or the network.
-pub trait Manifest: Send {
+pub trait MirrorManifest: Send {
     /// Calls `each` with the rows of a selection, in the order of their paths, a bounded number in memory at a time.
     ///
     /// # Errors

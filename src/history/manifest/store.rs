@@ -2,7 +2,7 @@
 
 use super::file::{FileRow, Former, Listed, State};
 use super::queue::{Done, Failed, Lease, Offer, Offered, Pending, Queue, Room, Run, Scope};
-use super::read::Manifest;
+use super::read::MirrorManifest;
 use super::row::{SELECT, file_row, int};
 use super::schema::{self, ManifestSql};
 use crate::error::{HistoryError, Result};
@@ -15,7 +15,7 @@ const ROOM_US: i64 = 86_400_000_000;
 /// Rows read at once.
 const PAGE: usize = 500;
 
-/// A row has other columns than were asked for.
+/// A row has other columns than were requested.
 const ANOTHER_TABLE: HistoryError = HistoryError::Missing("a row of another table");
 
 /// A manifest in a database.
@@ -149,7 +149,7 @@ fn former(row: &FileRow, what: &str, now: i64) -> Former {
     }
 }
 
-impl<S: ManifestSql> Manifest for Store<S> {
+impl<S: ManifestSql> MirrorManifest for Store<S> {
     fn for_each(&mut self, selection: &Selection, each: &mut dyn FnMut(FileRow) -> Result<()>) -> Result<()> {
         let mut last = String::new();
         loop {

@@ -83,7 +83,7 @@ pub(super) fn check(lake: &Lake, series: &Series, recs: &[Record]) -> Result<BTr
     let mut fold = Fold {
         sides,
         generator: KlineGenerator::new(),
-        holes: BTreeSet::new(),
+        gaps: BTreeSet::new(),
         last: None,
         span: None,
         events: Vec::new(),
@@ -163,7 +163,7 @@ impl Side {
     }
 
     /// Compares what ends at or before `until_us`: nothing comes to it any more.
-    fn settle(&mut self, interval: Interval, until_us: i64, span: (i64, i64), holes: &BTreeSet<i64>) {
+    fn settle(&mut self, interval: Interval, until_us: i64, span: (i64, i64), gaps: &BTreeSet<i64>) {
         while let Some(entry) = self.ours.first_entry().filter(|e| interval.next(*e.key()) <= until_us) {
             let mut bar = entry.remove();
             // A late trade may have moved the price that flat candles were begun at.
@@ -172,7 +172,7 @@ impl Side {
                 bar = KlineData { open: price, high: price, low: price, close: price, price_scale, ..bar };
             }
             self.close = Some(bar);
-            self.compare(interval, &bar, span, holes);
+            self.compare(interval, &bar, span, gaps);
         }
         while let Some(entry) = self.official.first_entry().filter(|e| interval.next(*e.key()) <= until_us) {
             let open = entry.remove_entry().0;
@@ -180,7 +180,7 @@ impl Side {
         }
     }
 
-    fn compare(&mut self, interval: Interval, bar: &KlineData, (from, to): (i64, i64), holes: &BTreeSet<i64>) {
+    fn compare(&mut self, interval: Interval, bar: &KlineData, (from, to): (i64, i64), gaps: &BTreeSet<i64>) {
         let (open, end) = (bar.open_time_us, interval.next(bar.open_time_us));
         if open < from || end > to {
             return;
@@ -197,7 +197,7 @@ impl Side {
             check.equal += 1;
             return;
         }
-        if holes.range(open..end).next().is_some() {
+        if gaps.range(open..end).next().is_some() {
             check.in_holes += 1;
             return;
         }
@@ -218,7 +218,7 @@ struct Fold {
     sides: BTreeMap<Interval, Side>,
     generator: KlineGenerator,
     /// Minutes that ids are missing in, over the edges of files and months too.
-    holes: BTreeSet<i64>,
+    gaps: BTreeSet<i64>,
     last: Option<Last>,
     /// Time without a missing month.
     span: Option<(i64, i64)>,
@@ -243,7 +243,7 @@ impl Fold {
             let (first_id, last_id) = (id(first), id(last));
             let row = (id(ids), last_id, *ts_us);
             if let Some(before) = self.last.replace(row) {
-                self.note_hole(before, (row.0, first_id, *ts_us));
+                self.note_gap(before, (row.0, first_id, *ts_us));
             }
             let tick = Tick {
                 symbol_index: 0,
@@ -262,14 +262,14 @@ impl Fold {
     }
 
     /// Marks the minutes between two rows that do not follow each other.
-    fn note_hole(&mut self, before: Last, row: Last) {
+    fn note_gap(&mut self, before: Last, row: Last) {
         if row.0 <= before.0.saturating_add(1) && row.1 <= before.1.saturating_add(1) {
             return;
         }
         let Some((from, to)) = self.span else { return };
         let minute = |us: i64| us.clamp(from, to).div_euclid(MINUTE_US);
         let (first, last) = (minute(before.2.min(row.2)), minute(before.2.max(row.2)));
-        self.holes.extend((first..=last).map(|m| m.saturating_mul(MINUTE_US)));
+        self.gaps.extend((first..=last).map(|m| m.saturating_mul(MINUTE_US)));
     }
 
     fn take_events(&mut self) -> Result<()> {
@@ -287,10 +287,10 @@ impl Fold {
     fn settle(&mut self, until_us: i64) {
         let Some(span) = self.span else { return };
         for (interval, side) in &mut self.sides {
-            side.settle(*interval, until_us, span, &self.holes);
+            side.settle(*interval, until_us, span, &self.gaps);
         }
         // The longest candle that may still be open is a week.
-        self.holes = self.holes.split_off(&until_us.saturating_sub(7 * DAY_US));
+        self.gaps = self.gaps.split_off(&until_us.saturating_sub(7 * DAY_US));
     }
 
     /// Closes what is open, and compares all of it.
@@ -302,7 +302,7 @@ impl Fold {
         self.generator = KlineGenerator::new();
         self.sides.values_mut().for_each(|side| side.close = None);
         (self.span, self.last) = (None, None);
-        self.holes.clear();
+        self.gaps.clear();
         Ok(())
     }
 }

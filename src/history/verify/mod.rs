@@ -7,7 +7,7 @@
 //!  trades, aggregates = live lake, id by id?                 (overlap)
 //! ```
 //! Changes nothing but `stats.json`. Wrong is what neither reported defects and outages
-//! nor the archive's own holes explain.
+//! nor the archive's own gaps explain.
 
 mod candles;
 mod files;
@@ -34,7 +34,7 @@ use super::{ArchivePath, Kind, Selection};
 use lake::Lake;
 
 /// What to verify.
-pub struct Job<'j> {
+pub struct VerifyJob<'j> {
     /// The mirror.
     pub mirror: &'j Path,
     /// The lake of the archive.
@@ -46,7 +46,7 @@ pub struct Job<'j> {
     /// Sizes only: no digests of files, no rows.
     pub quick: bool,
     /// Hears of every series.
-    pub tell: &'j dyn Fn(&SeriesReport),
+    pub on_series: &'j dyn Fn(&SeriesReport),
 }
 
 /// What was found in one series.
@@ -70,12 +70,12 @@ pub struct SeriesReport {
 
 /// Everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// By series.
     pub series: Vec<SeriesReport>,
 }
 
-impl Report {
+impl VerifyReport {
     /// How many series have something wrong.
     pub fn wrong(&self) -> usize {
         self.series.iter().filter(|s| !s.wrong.is_empty()).count()
@@ -126,23 +126,23 @@ fn read(lake: &Lake, key: &str) -> Result<Record> {
 ///
 /// # Errors
 /// When something cannot be read at all; what is wrong is in the report.
-pub fn verify(job: &Job<'_>) -> Result<Report> {
-    let mut report = Report::default();
+pub fn verify(job: &VerifyJob<'_>) -> Result<VerifyReport> {
+    let mut report = VerifyReport::default();
     let Cleaned { series: all, damaged } = series(job.lake, job.selection)?;
     for (path, why) in damaged {
         let one = SeriesReport { series: path, wrong: vec![why], ..SeriesReport::default() };
-        (job.tell)(&one);
+        (job.on_series)(&one);
         report.series.push(one);
     }
     for series in &all {
         let one = one(job, series).map_err(HistoryError::of("verify", series.folder().unwrap_or_default()))?;
-        (job.tell)(&one);
+        (job.on_series)(&one);
         report.series.push(one);
     }
     Ok(report)
 }
 
-fn one(job: &Job<'_>, series: &Series) -> Result<SeriesReport> {
+fn one(job: &VerifyJob<'_>, series: &Series) -> Result<SeriesReport> {
     let records = records(job.lake, series)?;
     let stats = Stats::sum(series, &records);
     stats.publish(job.lake)?;
@@ -182,11 +182,11 @@ fn judge(r: &SeriesReport) -> Vec<String> {
     );
     say(
         s.repeated,
-        "ids or times stand in two months with other values, or too far from their edge: the lake has them twice",
+        "ids or times are in two months with other values, or too far from their edge: the lake has them twice",
     );
     say(s.conflicts, "rows contradict another one with the same key (_quarantine/)");
-    let aside = s.put_aside.values().copied().fold(0, u64::saturating_add);
-    say(aside.saturating_sub(s.conflicts), "lines are no rows (_quarantine/)");
+    let quarantined = s.put_aside.values().copied().fold(0, u64::saturating_add);
+    say(quarantined.saturating_sub(s.conflicts), "lines are no rows (_quarantine/)");
     for (name, what) in [
         ("wrong_checksum", "files have another checksum than published: download them again"),
         ("damaged_zip", "zips are damaged: download them again"),

@@ -1,6 +1,6 @@
 //! Rows of the archive against the live lake, id by id: price, amount, side and time of the match.
 //!
-//! Looked at are the days that both have. The live lake may have holes of its own (`only_archive`); the archive should
+//! Looked at are the days that both have. The live lake may have gaps of its own (`only_archive`); the archive should
 //! have every id that lies between its own first and last.
 
 use std::collections::{BTreeMap, HashMap};

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use history::clean::pack::pack;
 use history::clean::plan::{Digests, plan};
 use history::clean::unit::Settings;
-use history::clean::{Job, run};
+use history::clean::{CleanJob, run};
 use lake::WriteSettings;
 use ops::memory::Level;
 
@@ -40,7 +40,7 @@ fn clean(dir: &Path, file: &str, zip: &[u8]) {
     };
     let plan = plan(dir, &Default::default(), &Digests::new()).unwrap();
     // The lines of every month are added up before it is published; a sum that is wrong is a failed month.
-    let summary = run(&Job { settings, plan, tell: &|_| {} }).unwrap();
+    let summary = run(&CleanJob { settings, plan, on_month: &|_| {} }).unwrap();
     assert!(summary.failed.is_empty(), "{:?}", summary.failed);
     std::fs::remove_dir_all(dir).unwrap();
 }

@@ -22,7 +22,7 @@ use history::clean::pack::Packer;
 use history::clean::plan::{Digests, plan};
 use history::clean::unit::{Settings, digest};
 use history::clean::zip::ZipReader;
-use history::clean::{Job, run as clean};
+use history::clean::{CleanJob, run as clean};
 use lake::{Lake, WriteSettings};
 use ops::memory::Level;
 use serde::{Deserialize, Serialize};
@@ -191,7 +191,7 @@ fn inside(dir: &Path) -> Result<Took> {
         }
     }
     let (cpu, wall) = (crate::tail::cpu_seconds(), Instant::now());
-    let summary = clean(&Job { settings, plan, tell: &|_| {} })?;
+    let summary = clean(&CleanJob { settings, plan, on_month: &|_| {} })?;
     anyhow::ensure!(summary.failed.is_empty() && summary.refused.is_empty(), "{summary:?}");
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));

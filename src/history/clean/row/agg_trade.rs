@@ -46,7 +46,7 @@ impl Row for AggTradeRow {
         }
         let origin = origin.with(Origin::MICROS, micros).with(Origin::SELL, sell);
         let scales = [price.scale, amount.scale, 0, 0, 0, 0, 0, 0];
-        Some((Self { w: [agg_id, first, last, time_us, word(price), word(amount)], scales, origin }, used))
+        Some((Self { values: [agg_id, first, last, time_us, word(price), word(amount)], scales, origin }, used))
     }
 
     fn parse(f: &Fields<'_>, origin: Origin) -> Result<Line<Self>, Reject> {
@@ -72,27 +72,27 @@ impl Row for AggTradeRow {
         let origin =
             origin.with(Origin::MICROS, micros).with(Origin::SELL, sell).with(Origin::LOSSY, cut_price || cut_qty);
         let scales = [price.scale, qty.scale, 0, 0, 0, 0, 0, 0];
-        Ok(Line::Row(Self { w: [agg_id, first, last, time_us, word(price), word(qty)], scales, origin }))
+        Ok(Line::Row(Self { values: [agg_id, first, last, time_us, word(price), word(qty)], scales, origin }))
     }
 
     #[inline]
     fn key(&self) -> (i64, i64) {
-        (self.w[0], 0)
+        (self.values[0], 0)
     }
 
     #[inline]
     fn time_us(&self) -> i64 {
-        self.w[3]
+        self.values[3]
     }
 
     #[inline]
     fn ids(&self) -> Option<(i64, i64)> {
-        Some((self.w[0], self.w[0]))
+        Some((self.values[0], self.values[0]))
     }
 
     #[inline]
     fn inner_ids(&self) -> Option<(i64, i64)> {
-        Some((self.w[1], self.w[2]))
+        Some((self.values[1], self.values[2]))
     }
 
     #[inline]
@@ -100,10 +100,10 @@ impl Row for AggTradeRow {
         let row = AggTrade {
             symbol: names.symbol,
             ts_event_us: None,
-            ts_trade_us: self.w[3],
-            agg_id: self.w[0],
-            first_id: self.w[1],
-            last_id: self.w[2],
+            ts_trade_us: self.values[3],
+            agg_id: self.values[0],
+            first_id: self.values[1],
+            last_id: self.values[2],
             price: self.num::<4, 0>(),
             amount: self.num::<5, 1>(),
             side: if self.origin.has(Origin::SELL) { Side::Sell } else { Side::Buy },
@@ -113,10 +113,10 @@ impl Row for AggTradeRow {
 
     fn push_many(rows: &[Self], many: &Many<'_>, _: &Names, to: &mut TableBuffer) {
         to.push_agg_trades(many, rows, |r| Deal {
-            id: r.w[0],
-            first_id: r.w[1],
-            last_id: r.w[2],
-            time_us: r.w[3],
+            id: r.values[0],
+            first_id: r.values[1],
+            last_id: r.values[2],
+            time_us: r.values[3],
             price: r.num::<4, 0>(),
             amount: r.num::<5, 1>(),
             sell: r.origin.has(Origin::SELL),

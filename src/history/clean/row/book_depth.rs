@@ -32,23 +32,23 @@ impl Row for BookDepthRow {
         let band = percentage.normalized();
         let finer = 6_u32.checked_sub(u32::from(band.scale)).ok_or(bad)?;
         let band = word(band).checked_mul(10_i64.pow(finer)).ok_or(bad)?;
-        let w = [time_us, word(percentage), word(depth), word(notional), band];
+        let values = [time_us, word(percentage), word(depth), word(notional), band];
         let scales = [percentage.scale, depth.scale, notional.scale, 0, 0, 0, 0, 0];
-        Ok(Line::Row(Self { w, scales, origin: origin.with(Origin::LOSSY, cut_depth || cut_notional) }))
+        Ok(Line::Row(Self { values, scales, origin: origin.with(Origin::LOSSY, cut_depth || cut_notional) }))
     }
 
     fn key(&self) -> (i64, i64) {
-        (self.w[0], self.w[4])
+        (self.values[0], self.values[4])
     }
 
     fn time_us(&self) -> i64 {
-        self.w[0]
+        self.values[0]
     }
 
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
         let row = BookDepth {
             symbol: names.symbol,
-            ts_event_us: Some(self.w[0]),
+            ts_event_us: Some(self.values[0]),
             percentage: self.num::<1, 0>(),
             depth: self.num::<2, 1>(),
             notional: self.num::<3, 2>(),

@@ -27,7 +27,7 @@ impl BookTickerRow {
         let [(bp, sbp), (ba, sba)] = bid;
         let [(ap, sap), (aa, saa)] = ask;
         let [id, transaction, event] = ids;
-        Self { w: [id, transaction, event, bp, ba, ap, aa], scales: [sbp, sba, sap, saa, 0, 0, 0, 0], origin }
+        Self { values: [id, transaction, event, bp, ba, ap, aa], scales: [sbp, sba, sap, saa, 0, 0, 0, 0], origin }
     }
 }
 
@@ -73,20 +73,20 @@ impl Row for BookTickerRow {
 
     #[inline]
     fn key(&self) -> (i64, i64) {
-        (self.w[0], self.w[2])
+        (self.values[0], self.values[2])
     }
 
     #[inline]
     fn time_us(&self) -> i64 {
-        self.w[2]
+        self.values[2]
     }
 
     #[inline]
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
         let row = BookTicker {
             symbol: names.symbol,
-            ts_event_us: Some(self.w[2]),
-            update_id: Some(self.w[0]),
+            ts_event_us: Some(self.values[2]),
+            update_id: Some(self.values[0]),
             bid_price: known(self.num::<3, 0>()),
             bid_amount: known(self.num::<4, 1>()),
             ask_price: known(self.num::<5, 2>()),

@@ -33,26 +33,26 @@ impl Row for FundingRow {
             return Err(Reject::new("funding_interval_hours", "not a number of hours"));
         }
         let origin = origin.with(Origin::MICROS, micros).with(Origin::LOSSY, cut);
-        Ok(Line::Row(Self { w: [time_us, hours, word(rate)], scales: [rate.scale, 0, 0, 0, 0, 0, 0, 0], origin }))
+        Ok(Line::Row(Self { values: [time_us, hours, word(rate)], scales: [rate.scale, 0, 0, 0, 0, 0, 0, 0], origin }))
     }
 
     fn key(&self) -> (i64, i64) {
-        (self.w[0], 0)
+        (self.values[0], 0)
     }
 
     fn time_us(&self) -> i64 {
-        self.w[0]
+        self.values[0]
     }
 
     fn step_us(&self) -> Option<i64> {
-        Some(self.w[1] * HOUR_US)
+        Some(self.values[1] * HOUR_US)
     }
 
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
         let row = FundingRate {
             symbol: names.symbol,
-            ts_event_us: Some(self.w[0]),
-            interval_hours: i32::try_from(self.w[1]).unwrap_or(i32::MAX),
+            ts_event_us: Some(self.values[0]),
+            interval_hours: i32::try_from(self.values[1]).unwrap_or(i32::MAX),
             funding_rate: self.num::<2, 0>(),
         };
         to.push(c, 0, &row);

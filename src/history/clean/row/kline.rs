@@ -83,20 +83,24 @@ impl KlineRow {
     #[inline(always)]
     fn of(open_us: i64, close_us: i64, count: i64, n: [Num; 8], origin: Origin) -> Self {
         let [o, h, l, c, v, q, tb, tbq] = n.map(word);
-        Self { w: [open_us, to_ms(close_us), count, o, h, l, c, v, q, tb, tbq], scales: n.map(|n| n.scale), origin }
+        Self {
+            values: [open_us, to_ms(close_us), count, o, h, l, c, v, q, tb, tbq],
+            scales: n.map(|n| n.scale),
+            origin,
+        }
     }
 
     /// The candle, as the archive has it.
     pub(crate) fn candle(&self) -> Candle {
         Candle {
-            open_time_us: self.w[0],
+            open_time_us: self.values[0],
             open: self.num::<3, 0>(),
             high: self.num::<4, 1>(),
             low: self.num::<5, 2>(),
             close: self.num::<6, 3>(),
             volume: Some(self.num::<7, 4>()),
             quote_volume: Some(self.num::<8, 5>()),
-            trade_count: Some(self.w[2]),
+            trade_count: Some(self.values[2]),
             taker_buy_volume: Some(self.num::<9, 6>()),
             taker_buy_quote_volume: Some(self.num::<10, 7>()),
         }
@@ -156,16 +160,16 @@ impl Row for KlineRow {
 
     #[inline]
     fn key(&self) -> (i64, i64) {
-        (self.w[0], 0)
+        (self.values[0], 0)
     }
 
     #[inline]
     fn time_us(&self) -> i64 {
-        self.w[0]
+        self.values[0]
     }
 
     fn faults(&self, rules: &CandleRules) -> u16 {
-        let [open_us, close_us, count, ..] = self.w;
+        let [open_us, close_us, count, ..] = self.values;
         let on_grid = rules.interval.candle_of(open_us).is_some_and(|(open, _)| open == open_us);
         let nums = [
             self.num::<3, 0>(),
@@ -201,9 +205,9 @@ impl Row for KlineRow {
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
         let bar = VenueKline {
             symbol: names.symbol,
-            ts_event_us: Some(self.w[1]),
+            ts_event_us: Some(self.values[1]),
             interval: names.interval,
-            close_time_us: self.w[1],
+            close_time_us: self.values[1],
             candle: self.candle(),
             first_trade_id: None,
             last_trade_id: None,

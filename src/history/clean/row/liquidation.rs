@@ -56,7 +56,7 @@ impl Row for LiquidationRow {
         let (filled, cut_filled) = amount("accumulated_fill_quantity", f.get(9))?;
         let lossy = cut_qty || cut_price || cut_average || cut_filled;
         Ok(Line::Row(Self {
-            w: [time_us, word(price), word(average), word(qty), word(filled), status as i64],
+            values: [time_us, word(price), word(average), word(qty), word(filled), status as i64],
             scales: [price.scale, average.scale, qty.scale, filled.scale, 0, 0, 0, 0],
             origin: origin.with(Origin::MICROS, micros).with(Origin::SELL, sell).with(Origin::LOSSY, lossy),
         }))
@@ -64,23 +64,23 @@ impl Row for LiquidationRow {
 
     fn key(&self) -> (i64, i64) {
         // Every line is a liquidation of its own, in the order of the file.
-        (self.w[0], self.origin.line() as i64)
+        (self.values[0], self.origin.line() as i64)
     }
 
     fn time_us(&self) -> i64 {
-        self.w[0]
+        self.values[0]
     }
 
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
         let row = Liquidation {
             symbol: names.symbol,
-            ts_event_us: Some(self.w[0]),
+            ts_event_us: Some(self.values[0]),
             side: Some(if self.origin.has(Origin::SELL) { Side::Sell } else { Side::Buy }),
             price: self.num::<1, 0>(),
             avg_price: Some(self.num::<2, 1>()),
             amount: self.num::<3, 2>(),
             filled: Some(self.num::<4, 3>()),
-            status: usize::try_from(self.w[5]).ok().and_then(|i| names.status.get(i)).copied(),
+            status: usize::try_from(self.values[5]).ok().and_then(|i| names.status.get(i)).copied(),
         };
         to.push(c, 0, &row);
     }

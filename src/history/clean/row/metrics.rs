@@ -48,7 +48,7 @@ impl Row for MetricsRow {
 
     fn parse(f: &Fields<'_>, origin: Origin) -> Result<Line<Self>, Reject> {
         columns(f, 8..=8)?;
-        let mut w = [civil("create_time", f.get(0))?, 0, 0, 0, 0, 0, 0];
+        let mut values = [civil("create_time", f.get(0))?, 0, 0, 0, 0, 0, 0];
         let mut scales = [0_u8; 8];
         let mut lossy = false;
         for (i, name) in NAMES.into_iter().enumerate() {
@@ -57,18 +57,18 @@ impl Row for MetricsRow {
                 b"" | b"NaN" | b"nan" | b"null" => (Num { mantissa: 0, scale: NULL_SCALE }, false),
                 text => amount(name, text)?,
             };
-            (w[i + 1], scales[i]) = (word(n), n.scale);
+            (values[i + 1], scales[i]) = (word(n), n.scale);
             lossy |= cut;
         }
-        Ok(Line::Row(Self { w, scales, origin: origin.with(Origin::LOSSY, lossy) }))
+        Ok(Line::Row(Self { values, scales, origin: origin.with(Origin::LOSSY, lossy) }))
     }
 
     fn key(&self) -> (i64, i64) {
-        (self.w[0], 0)
+        (self.values[0], 0)
     }
 
     fn time_us(&self) -> i64 {
-        self.w[0]
+        self.values[0]
     }
 
     fn step_us(&self) -> Option<i64> {
@@ -77,9 +77,9 @@ impl Row for MetricsRow {
 
     fn push(&self, c: &Common, names: &Names, to: &mut TableBuffer) {
         let values = std::array::from_fn(|i| {
-            let (mantissa, scale) = (self.w.get(i + 1).copied()?, self.scales.get(i).copied()?);
+            let (mantissa, scale) = (self.values.get(i + 1).copied()?, self.scales.get(i).copied()?);
             (scale != NULL_SCALE).then_some(Num { mantissa: mantissa.into(), scale })
         });
-        to.push(c, 0, &Metrics { symbol: names.symbol, ts_event_us: Some(self.w[0]), values });
+        to.push(c, 0, &Metrics { symbol: names.symbol, ts_event_us: Some(self.values[0]), values });
     }
 }

@@ -104,7 +104,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The words of a series, interned.
+    /// The names of a series, interned.
     pub(crate) fn new(names: &mut model::Interner, symbol: &str, interval: Option<&str>) -> Self {
         Self {
             symbol: names.intern(symbol),
@@ -194,7 +194,7 @@ pub(crate) trait Row: Copy + Send + Sync + std::fmt::Debug + 'static {
             })
     }
 
-    /// The row as text, for the record of what was put aside.
+    /// The row as text, for the record of rejected lines.
     fn text(&self) -> String {
         let value = |(i, w): (usize, &i64)| match Self::DECIMALS
             .iter()
@@ -219,7 +219,7 @@ macro_rules! row {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name {
-            w: [i64; $n],
+            values: [i64; $n],
             scales: [u8; 8],
             origin: $crate::clean::row::Origin,
         }
@@ -231,27 +231,27 @@ macro_rules! row {
             #[inline]
             #[allow(dead_code, reason = "`metrics` reads its six in a loop")]
             fn num<const WORD: usize, const PLACE: usize>(&self) -> model::Num {
-                model::Num { mantissa: self.w[WORD].into(), scale: self.scales[PLACE] }
+                model::Num { mantissa: self.values[WORD].into(), scale: self.scales[PLACE] }
             }
 
             fn store_words(&self, out: &mut Vec<u8>) {
-                for w in self.w {
-                    out.extend_from_slice(&w.to_le_bytes());
+                for value in self.values {
+                    out.extend_from_slice(&value.to_le_bytes());
                 }
                 out.extend_from_slice(&self.scales);
                 out.extend_from_slice(&self.origin.bits().to_le_bytes());
             }
 
             fn load_words(bytes: &[u8]) -> Option<Self> {
-                let mut w = [0_i64; $n];
+                let mut values = [0_i64; $n];
                 let mut at = 0;
-                for slot in &mut w {
+                for slot in &mut values {
                     *slot = i64::from_le_bytes(*bytes.get(at..)?.first_chunk()?);
                     at += 8;
                 }
                 let scales = *bytes.get(at..)?.first_chunk()?;
                 let bits = u64::from_le_bytes(*bytes.get(at + 8..)?.first_chunk()?);
-                Some(Self { w, scales, origin: $crate::clean::row::Origin::from_bits(bits) })
+                Some(Self { values, scales, origin: $crate::clean::row::Origin::from_bits(bits) })
             }
         }
     };
@@ -264,7 +264,7 @@ macro_rules! stored {
         const BYTES: usize = Self::STORED;
 
         fn words(&self) -> &[i64] {
-            &self.w
+            &self.values
         }
 
         fn scales(&self) -> &[u8; 8] {

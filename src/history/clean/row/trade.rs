@@ -42,7 +42,7 @@ impl Row for TradeRow {
         }
         let origin = origin.with(Origin::MICROS, micros).with(Origin::SELL, sell);
         let scales = [price.scale, amount.scale, 0, 0, 0, 0, 0, 0];
-        Some((Self { w: [id, time_us, word(price), word(amount)], scales, origin }, used))
+        Some((Self { values: [id, time_us, word(price), word(amount)], scales, origin }, used))
     }
 
     fn parse(f: &Fields<'_>, origin: Origin) -> Result<Line<Self>, Reject> {
@@ -65,22 +65,22 @@ impl Row for TradeRow {
         let origin =
             origin.with(Origin::MICROS, micros).with(Origin::SELL, sell).with(Origin::LOSSY, cut_price || cut_qty);
         let scales = [price.scale, qty.scale, 0, 0, 0, 0, 0, 0];
-        Ok(Line::Row(Self { w: [id, time_us, word(price), word(qty)], scales, origin }))
+        Ok(Line::Row(Self { values: [id, time_us, word(price), word(qty)], scales, origin }))
     }
 
     #[inline]
     fn key(&self) -> (i64, i64) {
-        (self.w[0], 0)
+        (self.values[0], 0)
     }
 
     #[inline]
     fn time_us(&self) -> i64 {
-        self.w[1]
+        self.values[1]
     }
 
     #[inline]
     fn ids(&self) -> Option<(i64, i64)> {
-        Some((self.w[0], self.w[0]))
+        Some((self.values[0], self.values[0]))
     }
 
     #[inline]
@@ -88,8 +88,8 @@ impl Row for TradeRow {
         let row = Trade {
             symbol: names.symbol,
             ts_event_us: None,
-            ts_trade_us: Some(self.w[1]),
-            id: Some(self.w[0]),
+            ts_trade_us: Some(self.values[1]),
+            id: Some(self.values[0]),
             id_str: None,
             price: self.num::<2, 0>(),
             amount: self.num::<3, 1>(),
@@ -101,10 +101,10 @@ impl Row for TradeRow {
 
     fn push_many(rows: &[Self], many: &Many<'_>, _: &Names, to: &mut TableBuffer) {
         to.push_trades(many, rows, |r| Deal {
-            id: r.w[0],
-            first_id: r.w[0],
-            last_id: r.w[0],
-            time_us: r.w[1],
+            id: r.values[0],
+            first_id: r.values[0],
+            last_id: r.values[0],
+            time_us: r.values[1],
             price: r.num::<2, 0>(),
             amount: r.num::<3, 1>(),
             sell: r.origin.has(Origin::SELL),

@@ -244,7 +244,7 @@ pub(super) fn a_lease_stays_inside_its_scope(place: &Place<'_>) {
     assert_eq!(q.pending(&all()).unwrap(), Pending { queued: 5, leased: 2 });
 }
 
-pub(super) fn runs_and_the_days_they_finished_files_on_are_told(place: &Place<'_>) {
+pub(super) fn runs_and_the_days_they_finished_files_on_are_reported(place: &Place<'_>) {
     let mut q = place.open();
     let id = q.begin_run("a", "download").unwrap();
     let other = q.begin_run("b", "download").unwrap();
@@ -270,7 +270,7 @@ pub(super) fn runs_and_the_days_they_finished_files_on_are_told(place: &Place<'_
     assert_eq!(std::fs::read_to_string(&files[0]).unwrap(), text, "the same bytes");
 }
 
-pub(super) fn what_is_left_and_the_room_of_other_mirrors_are_told(place: &Place<'_>) {
+pub(super) fn what_is_left_and_the_room_of_other_mirrors_are_reported(place: &Place<'_>) {
     let mut q = place.open();
     offer(q.as_mut(), "a", &days("BTCUSDT", 3));
     offer(q.as_mut(), "a", &days("ETHUSDT", 2));

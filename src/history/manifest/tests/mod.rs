@@ -65,8 +65,8 @@ suite!(
     cleaned_means_these_bytes_and_no_others,
     a_selection_sees_its_files_in_order_over_many_pages,
     a_lease_stays_inside_its_scope,
-    runs_and_the_days_they_finished_files_on_are_told,
-    what_is_left_and_the_room_of_other_mirrors_are_told,
+    runs_and_the_days_they_finished_files_on_are_reported,
+    what_is_left_and_the_room_of_other_mirrors_are_reported,
     a_newer_schema_is_refused,
 );
 

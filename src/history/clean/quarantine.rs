@@ -1,10 +1,10 @@
-//! What is no row, kept: one JSON line per line that was put aside, with file, line number, reason and the bytes.
+//! Rejected lines, kept: one JSON line per rejected line, with file, line number, reason and the bytes.
 //!
 //! ```text
 //! {"file":"data/...zip","line":17,"reason":"price: not a number","raw":"1,x,..."}
 //! ```
 //! Written file by file of the unit, so the order does not depend on how the files were read in turns. Bytes that
-//! are not UTF-8 stand as hexadecimal under `raw_hex`; more than 4 KiB are cut and `raw_bytes` says how many there were.
+//! are not UTF-8 are hexadecimal under `raw_hex`; more than 4 KiB are truncated and `raw_bytes` says how many there were.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,8 +30,8 @@ struct Entry<'a> {
     raw_bytes: Option<usize>,
 }
 
-/// Lines put aside, on their way to a file.
-pub(crate) struct Aside {
+/// Rejected lines, on their way to a file.
+pub(crate) struct Quarantine {
     dir: PathBuf,
     names: Vec<String>,
     /// One per file of the unit, and the last one for rows that contradict another.
@@ -40,24 +40,24 @@ pub(crate) struct Aside {
     pub reasons: BTreeMap<String, u64>,
 }
 
-impl Aside {
+impl Quarantine {
     /// Nothing yet. `names` are those of the unit's files; parts are written into `dir`, which exists.
     pub(crate) fn new(dir: &Path, names: Vec<String>) -> Self {
         let parts = (0..=names.len()).map(|_| None).collect();
         Self { dir: dir.to_owned(), names, parts, reasons: BTreeMap::new() }
     }
 
-    /// Counts only: for a second reading of `files` files whose lines were put aside before.
+    /// Counts only: for a second reading of `files` files whose lines were rejected before.
     pub(crate) fn nowhere(files: usize) -> Self {
         Self { dir: PathBuf::new(), names: vec![String::new(); files], parts: Vec::new(), reasons: BTreeMap::new() }
     }
 
-    /// Puts a line aside.
+    /// Rejects a line.
     pub(crate) fn line(&mut self, input: u16, line: u64, reason: &str, raw: &[u8]) -> io::Result<()> {
         self.write(usize::from(input), usize::from(input), line, reason, raw)
     }
 
-    /// Puts a row aside that has the key of another one and other values.
+    /// Rejects a row that has the key of another one and other values.
     pub(crate) fn conflict(&mut self, input: usize, line: u64, reason: &str, row: &str) -> io::Result<()> {
         self.write(self.names.len(), input, line, reason, row.as_bytes())
     }
@@ -81,7 +81,7 @@ impl Aside {
             raw_hex: text.is_none().then(|| lake::hash::hex(kept)),
             raw_bytes: (kept.len() < raw.len()).then_some(raw.len()),
         };
-        let path = self.dir.join(format!("aside.{part:05}"));
+        let path = self.dir.join(format!("quarantine.{part:05}"));
         let Some(slot) = self.parts.get_mut(part) else { return Ok(()) };
         let out = match slot {
             Some(out) => out,
@@ -91,22 +91,22 @@ impl Aside {
         out.write_all(b"\n")
     }
 
-    /// How many lines were put aside.
+    /// How many lines were rejected.
     pub(crate) fn lines(&self) -> u64 {
         self.reasons.values().sum()
     }
 
-    /// Joins the parts to one file; `None` when nothing was put aside.
+    /// Joins the parts to one file; `None` when nothing was rejected.
     pub(crate) fn finish(&mut self) -> io::Result<Option<PathBuf>> {
         if self.lines() == 0 {
             return Ok(None);
         }
-        let joined = self.dir.join("aside.jsonl");
+        let joined = self.dir.join("quarantine.jsonl");
         let mut out = BufWriter::new(File::create(&joined)?);
         for (i, part) in self.parts.iter_mut().enumerate() {
             let Some(part) = part.take() else { continue };
             part.into_inner().map_err(io::IntoInnerError::into_error)?;
-            io::copy(&mut regular::open(&self.dir.join(format!("aside.{i:05}")))?, &mut out)?;
+            io::copy(&mut regular::open(&self.dir.join(format!("quarantine.{i:05}")))?, &mut out)?;
         }
         out.flush()?;
         Ok(Some(joined))
