@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use venue_sim::{Market, Report, Sim, SimConfig, StartWhen};
+use venue_sim::{Market, Sim, SimConfig, SimReport, StartWhen};
 
 /// The simulator while a test runs.
 pub struct Exchange {
@@ -17,7 +17,7 @@ impl Exchange {
         Exchange { runtime, sim }
     }
 
-    pub fn stop(self) -> Report {
+    pub fn stop(self) -> SimReport {
         self.runtime.block_on(self.sim.stop())
     }
 }

@@ -77,7 +77,7 @@ impl VenueAccount {
 }
 
 /// Counts everything after the services have stopped.
-pub(super) fn account(cfg: &Config, report: &venue_sim::Report) -> anyhow::Result<Account> {
+pub(super) fn account(cfg: &Config, report: &venue_sim::SimReport) -> anyhow::Result<Account> {
     let mut account = Account { venues: BTreeMap::new(), lake_bytes: 0, lake_files: 0 };
     for id in cfg.capture.venues.keys() {
         let mut v = VenueAccount::default();

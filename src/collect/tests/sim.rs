@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use venue_sim::{Action, ConnReport, Fault, Market, Report, Sim, SimConfig, StartWhen};
+use venue_sim::{Action, ConnReport, Fault, Market, Sim, SimConfig, SimReport, StartWhen};
 use wal_format::Kind;
 
 use super::super::metrics::Metrics;
@@ -46,7 +46,7 @@ fn config(dir: &Path, sim: &Sim) -> Capture {
 }
 
 /// Records until the market was played and everything is in the logs; returns the report and both logs.
-async fn record(sim: Sim) -> (Report, Vec<Vec<Rec>>) {
+async fn record(sim: Sim) -> (SimReport, Vec<Vec<Rec>>) {
     let dir = tempfile::tempdir().unwrap();
     let cfg = Arc::new(config(dir.path(), &sim));
     let metrics = Arc::new(Metrics::new(VENUES.map(|(id, _)| id)));

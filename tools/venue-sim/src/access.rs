@@ -1,5 +1,5 @@
 //! Who may ask this server, and how much of it one may hold. A page of any host can make a browser ask what listens on this
-//! machine; only `Host` and `Origin` tell. Whoever does not read, or says nothing, is cut.
+//! machine; only `Host` and `Origin` show it. Whoever does not read, or says nothing, is disconnected.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ pub(crate) const HEAD_PATIENCE: Duration = Duration::from_secs(60);
 /// The same for the TLS handshake.
 pub(crate) const TLS_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long one that finds no place is told so.
+/// How long the refusal of a client without a place may take.
 pub(crate) const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What whoever asks must show. Never printed.
@@ -61,7 +61,7 @@ pub struct Access {
     pub connections: usize,
     /// Of them those of one address (of IPv6: of one /64).
     pub connections_of_address: usize,
-    /// A client that takes nothing of what is written to it for this long is cut, s.
+    /// A client that takes nothing of what is written to it for this long is disconnected, s.
     pub slow_client_s: u64,
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn check(gate: &Gate, head: &Head) -> Result<(), Answer> {
     })
 }
 
-/// What one is told for whom there is no place.
+/// The answer to a client without a place.
 pub(crate) fn no_place(full: Full) -> Answer {
     let (status, why) = match full {
         Full::OfAddress => (429, "too many connections of one address"),

@@ -84,7 +84,7 @@ impl Category {
 
 /// The protocol state of one WebSocket connection.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct BinanceSession {
     category: Category,
     moved: Vec<String>,
     /// Frames go out in their `{"stream":..,"data":..}` form.
@@ -92,7 +92,7 @@ pub(crate) struct Session {
     pub names: Names,
 }
 
-impl Session {
+impl BinanceSession {
     /// The session a WebSocket path opens and the source streams it subscribes at once; `None` = no such path.
     pub fn open(
         market: Market,
@@ -100,7 +100,7 @@ impl Session {
         query: &[(String, String)],
         universe: &Universe,
         moved: &[String],
-    ) -> Option<(Session, Vec<u32>)> {
+    ) -> Option<(BinanceSession, Vec<u32>)> {
         let (category, rest) = match market {
             Market::Spot | Market::Coinm => (Category::All, path),
             Market::Usdm => {
@@ -117,7 +117,7 @@ impl Session {
             "/ws" => (false, ""),
             other => (false, other.strip_prefix("/ws/")?),
         };
-        let mut session = Session { category, moved: moved.to_vec(), combined, names: Names::new(universe) };
+        let mut session = BinanceSession { category, moved: moved.to_vec(), combined, names: Names::new(universe) };
         let added = list
             .split('/')
             .filter(|name| !name.is_empty())
@@ -228,12 +228,12 @@ mod tests {
         Universe::new(["btcusdt@trade", "btcusdt@depth@0ms", "btcusdt@aggTrade"].map(StreamInfo::of).to_vec())
     }
 
-    fn say(session: &mut Session, text: &str) -> Reaction {
+    fn say(session: &mut BinanceSession, text: &str) -> Reaction {
         session.on_text(text.as_bytes(), &universe(), 1024)
     }
 
-    fn spot() -> Session {
-        Session::open(Market::Spot, "/stream", &[], &universe(), &[]).unwrap().0
+    fn spot() -> BinanceSession {
+        BinanceSession::open(Market::Spot, "/stream", &[], &universe(), &[]).unwrap().0
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
         for (path, delivered) in
             [("/public/stream", vec![0, 1]), ("/market/ws", vec![2]), ("/stream", vec![0]), ("/private/ws", vec![])]
         {
-            let mut session = Session::open(Market::Usdm, path, &[], &universe(), &[]).unwrap().0;
+            let mut session = BinanceSession::open(Market::Usdm, path, &[], &universe(), &[]).unwrap().0;
             let reaction = say(
                 &mut session,
                 r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@depth@0ms","btcusdt@aggTrade"],"id":1}"#,
@@ -295,7 +295,8 @@ mod tests {
     #[test]
     fn a_channel_that_moved_is_delivered_on_the_other_path_only() {
         for (path, delivered) in [("/public/stream", vec![0, 1, 2]), ("/market/stream", vec![])] {
-            let mut session = Session::open(Market::Usdm, path, &[], &universe(), &["aggTrade".into()]).unwrap().0;
+            let mut session =
+                BinanceSession::open(Market::Usdm, path, &[], &universe(), &["aggTrade".into()]).unwrap().0;
             let reaction = say(
                 &mut session,
                 r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@depth@0ms","btcusdt@aggTrade"],"id":1}"#,
@@ -307,13 +308,13 @@ mod tests {
     #[test]
     fn paths_subscribe_and_choose_the_frame_form() {
         let (session, added) =
-            Session::open(Market::Spot, "/ws/btcusdt@trade/btcusdt@aggTrade", &[], &universe(), &[]).unwrap();
+            BinanceSession::open(Market::Spot, "/ws/btcusdt@trade/btcusdt@aggTrade", &[], &universe(), &[]).unwrap();
         assert_eq!((session.combined, added), (false, vec![0, 2]));
         let query = vec![("streams".to_owned(), "btcusdt@trade/nothing@trade".to_owned())];
-        let (session, added) = Session::open(Market::Spot, "/stream", &query, &universe(), &[]).unwrap();
+        let (session, added) = BinanceSession::open(Market::Spot, "/stream", &query, &universe(), &[]).unwrap();
         assert_eq!((session.combined, added), (true, vec![0]));
-        assert!(Session::open(Market::Spot, "/wss", &[], &universe(), &[]).is_none());
-        assert!(Session::open(Market::Spot, "/public/stream", &[], &universe(), &[]).is_none());
+        assert!(BinanceSession::open(Market::Spot, "/wss", &[], &universe(), &[]).is_none());
+        assert!(BinanceSession::open(Market::Spot, "/public/stream", &[], &universe(), &[]).is_none());
     }
 
     #[test]

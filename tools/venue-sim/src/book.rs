@@ -16,7 +16,7 @@ use crate::restamp::{Spans, Warp};
 use crate::script::Timeline;
 use crate::slots::{Bound, Slot, SlotKind, number_after};
 
-/// Books by symbol, built as far as they were asked for.
+/// Order books by symbol, built as far as they were requested.
 pub(crate) type Books = HashMap<String, Book>;
 
 /// Price as text with its order.
@@ -47,7 +47,7 @@ struct Levels {
     u: Option<i64>,
     #[serde(rename = "U")]
     first: Option<i64>,
-    /// The last id of the change before, where the venue tells it.
+    /// The last id of the change before, where the venue sends it.
     pu: Option<i64>,
     #[serde(rename = "E")]
     event_ms: Option<i64>,
@@ -165,7 +165,7 @@ pub(crate) fn depth(
     Some(body(book.last_id + shift, at(book.event_ms), at(book.transaction_ms), &book.bids, &book.asks, limit))
 }
 
-/// A change of a book as a frame tells it.
+/// A change of a book as a frame carries it.
 #[derive(Clone)]
 pub(crate) struct Change(Levels);
 

@@ -98,7 +98,7 @@ pub struct SimVenue {
     pub unlisted: Vec<String>,
     /// What this venue plays. `None` = the simulation's source. A market of its own is not shared with other venues.
     pub source: Option<Source>,
-    /// The API key that opens the venue's WebSockets, where it asks for one. `None` = any.
+    /// The API key that opens the venue's WebSockets, where it requires one. `None` = any.
     pub api_key: Option<String>,
     /// Channels of USD-M (`trade`, `aggTrade`, ..) that the other of `/public` and `/market` serves than is documented.
     pub moved: Vec<String>,

@@ -18,7 +18,7 @@ use crate::closes::Ending;
 use crate::disorder::Disorder;
 use crate::faults::{Action, FaultId};
 use crate::outbox::Outbox;
-use crate::protocol::{Beat, Dress, Reaction, Session};
+use crate::protocol::{Beat, Dress, Reaction, SimSession};
 use crate::report::{ConnStats, Sent, lock, wall_ns};
 use crate::server::{Shared, stopped};
 use crate::socket::Wire;
@@ -32,7 +32,7 @@ const WRITE_BYTES: usize = 256 << 10;
 pub(crate) struct Setup {
     pub venue: Arc<Venue>,
     pub shared: Arc<Shared>,
-    pub session: Session,
+    pub session: SimSession,
     /// Source streams that the path subscribed.
     pub added: Vec<u32>,
     pub path: String,
@@ -63,7 +63,7 @@ struct Conn<W> {
     outbox: Outbox<W>,
     venue: Arc<Venue>,
     shared: Arc<Shared>,
-    session: Session,
+    session: SimSession,
     stats: Arc<Mutex<ConnStats>>,
     outlet: Outlet,
     wire: Wire,
@@ -300,7 +300,7 @@ impl<W: AsyncWrite + Unpin> Conn<W> {
             && board.take_for_message(&self.venue.id, self.outlet.number, &self.outlet.path, fits).is_some()
     }
 
-    /// Says and does what the protocol asks for.
+    /// Says and does what the protocol requires.
     async fn react(&mut self, reaction: Reaction, heard: &mut mpsc::Receiver<FromClient>) -> Result<(), End> {
         let Reaction { reply, added, removed, close, is_pong: _ } = reaction;
         self.routes_changed(&added, &removed);

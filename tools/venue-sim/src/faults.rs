@@ -174,7 +174,7 @@ pub enum Action {
         /// How many.
         frames: u64,
     },
-    /// Client messages that ask for streams, or for their end, are lost: neither done nor answered. `times` of them.
+    /// Client messages that subscribe or unsubscribe streams are lost: neither done nor answered. `times` of them.
     Unanswered,
     /// Answers WebSocket upgrades with this status instead.
     Refuse {

@@ -1,4 +1,4 @@
-//! What REST of KuCoin and Gate tells of a venue: its symbols, the book of one, the trades of one. The same for recorded and generated
+//! What REST of KuCoin and Gate says of a venue: its symbols, the book of one, the trades of one. The same for recorded and generated
 //! venues, never more than was played. How it is worded is the exchanges' own.
 
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub(crate) struct Listed {
 /// One trade.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trade {
-    /// The id that is consecutive per symbol, where the exchange tells one.
+    /// The id that is consecutive per symbol, where the exchange sends one.
     pub id: i64,
     /// The exchange's other name of it.
     pub name: String,

@@ -93,12 +93,12 @@ pub use config::{
 pub use faults::{Action, Fault, Garbage};
 pub use listing::{ListingReport, Standing};
 pub use recording::{Entry, Item, Recording, RecordingSource};
-pub use report::{ConnReport, LimitsReport, Report, RestReport, StreamReport, UsageReport, VenueReport};
+pub use report::{ConnReport, LimitsReport, RestReport, SimReport, StreamReport, UsageReport, VenueReport};
 
 use crate::venue::{Material, Venue};
 use generate::{Generator, Maker};
 use listing::Listings;
-use play::Feed;
+use play::FrameFeed;
 use protocol::Exchange;
 use report::Transcript;
 use script::Timeline;
@@ -169,7 +169,7 @@ impl Sim {
         self.address
     }
 
-    /// Base of the venue's REST paths as this machine asks for them, without a slash at the end.
+    /// Base of the venue's REST paths as this machine requests them, without a slash at the end.
     pub fn rest_url(&self, venue: &str) -> String {
         format!("{}://{}/{venue}", if self.tls { "https" } else { "http" }, reachable(self.address))
     }
@@ -185,7 +185,7 @@ impl Sim {
     }
 
     /// Everything sent so far.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> SimReport {
         self.shared.report()
     }
 
@@ -209,7 +209,7 @@ impl Sim {
         self.shared.submit(fault)
     }
 
-    /// Waits until someone asks for the end over `POST /_sim/stop`.
+    /// Waits until someone requests the end over `POST /_sim/stop`.
     ///
     /// # Cancel safety
     /// Safe.
@@ -226,7 +226,7 @@ impl Sim {
     }
 
     /// Says goodbye to every connection (close 1001), waits for them and gives the final report.
-    pub fn stop(mut self) -> Boxed<Report> {
+    pub fn stop(mut self) -> Boxed<SimReport> {
         Box::pin(async move {
             self.stop.send_replace(true);
             for task in self.tasks.drain(..) {
@@ -247,7 +247,7 @@ impl Drop for Sim {
     }
 }
 
-fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
+fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, FrameFeed)>> {
     let mut wanted = config.venues.clone();
     if let Source::Recordings(files) = &config.source {
         let known: BTreeSet<String> = wanted.iter().map(|venue| venue.id.clone()).collect();
@@ -293,7 +293,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                     ),
                     other => other,
                 };
-                let feed = Feed::recorded(timeline.clone(), pace, config.repeat);
+                let feed = FrameFeed::recorded(timeline.clone(), pace, config.repeat);
                 let listings = Arc::new(Listings::new(&timeline.symbols(), &timeline.streams, &wanted.unlisted));
                 (timeline.streams.clone(), Material::Recorded(timeline), feed, listings)
             }
@@ -313,7 +313,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                     let listings = Arc::new(Listings::new(&stall.symbols, &streams, &wanted.unlisted));
                     generator.listings = listings.clone();
                     let frames_per_s = paced(&generator);
-                    let feed = Feed::Generated { generator: Box::new(generator), frames_per_s };
+                    let feed = FrameFeed::Generated { generator: Box::new(generator), frames_per_s };
                     (streams, Material::Generated(stall), feed, listings)
                 } else {
                     let (mut maker, seeded, streams) =
@@ -321,7 +321,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                     let listings = Arc::new(Listings::new(&seeded.symbols, &streams, &wanted.unlisted));
                     maker.listings = listings.clone();
                     let frames_per_s = paced(&maker);
-                    let feed = Feed::Generated { generator: Box::new(maker), frames_per_s };
+                    let feed = FrameFeed::Generated { generator: Box::new(maker), frames_per_s };
                     (streams, Material::SeededMarket(seeded), feed, listings)
                 }
             }
@@ -329,14 +329,14 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, Feed)>> {
                 let projector = projector::Projector::new(source.clone(), config.pace, config.repeat, config.restamp)
                     .with_context(|| format!("open the recording of {}", wanted.id))?;
                 let material = Material::Recording(projector.recall.clone());
-                (Vec::new(), material, Feed::Recording(Box::new(projector)), Arc::default())
+                (Vec::new(), material, FrameFeed::Recording(Box::new(projector)), Arc::default())
             }
             (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
         };
         let (streams, feed) = match exchange {
-            Exchange::BinanceSbe if !matches!(feed, Feed::Recording(_)) => {
+            Exchange::BinanceSbe if !matches!(feed, FrameFeed::Recording(_)) => {
                 let (transcoder, streams) = sbe::Transcoder::new(&streams, material.clone());
-                (streams, Feed::Sbe { json: Box::new(feed), transcoder })
+                (streams, FrameFeed::Sbe { json: Box::new(feed), transcoder })
             }
             _ => (streams, feed),
         };

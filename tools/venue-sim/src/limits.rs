@@ -64,7 +64,7 @@ impl Allowance {
     }
 }
 
-/// What someone asks for.
+/// What someone requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Knock {
     Rest { weight: u32 },
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_that_was_used_is_told_for_full_minutes_and_for_any_minute_with_what_others_spent() {
+    fn the_most_that_was_used_is_reported_for_full_minutes_and_for_any_minute_with_what_others_spent() {
         let allowance = allowance(Limits { rest_weight_per_min: Some(100), ..Limits::default() });
         let (doors, mut counts) = (Doors::default(), LimitsReport::default());
         let me = IpAddr::from([127, 0, 0, 1]);
@@ -310,11 +310,7 @@ mod tests {
         // NOW is 15 s behind the full minute.
         assert_eq!(ask(40, NOW), (40, Verdict::Pass));
         doors.spend(30, &allowance, NOW + 40_000);
-        assert_eq!(
-            ask(10, NOW + 40_000),
-            (80, Verdict::Pass),
-            "who is told the used weight is told that of others too"
-        );
+        assert_eq!(ask(10, NOW + 40_000), (80, Verdict::Pass), "a report of the used weight includes that of others");
         assert_eq!(ask(50, NOW + 50_000), (50, Verdict::Pass));
         let usage = doors.usage(&allowance);
         assert_eq!((usage.weight, usage.weight_most, usage.weight_most_rolling), (100, 80, 130));

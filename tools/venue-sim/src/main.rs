@@ -119,7 +119,7 @@ struct Args {
     #[arg(long = "unlisted", value_name = "VENUE=SYMBOL")]
     unlisted: Vec<String>,
 
-    /// The API key of a venue that asks for one; without, any key opens it.
+    /// The API key of a venue that requires one; without, any key opens it.
     #[arg(long = "api-key", value_name = "VENUE=KEY")]
     api_keys: Vec<String>,
 

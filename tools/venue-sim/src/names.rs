@@ -8,7 +8,7 @@ use crate::venue::Universe;
 pub(crate) struct Names {
     /// Names that were ever delivered under, by index.
     pub delivered_as: Vec<String>,
-    /// Subscribed now, whether the source plays them or not, in the order they were asked for.
+    /// Subscribed now, whether the source plays them or not, in the order of their requests.
     pub asked: Vec<String>,
     routes: Vec<Vec<Route>>,
 }

@@ -31,7 +31,7 @@ const STEPS_MAX: usize = 100_000;
 pub(crate) const QUEUE_BATCHES: usize = 4;
 
 /// What a venue plays and how fast.
-pub(crate) enum Feed {
+pub(crate) enum FrameFeed {
     Recorded {
         timeline: Arc<Timeline>,
         pace: Pace,
@@ -49,7 +49,7 @@ pub(crate) enum Feed {
     /// A recording that is read while it is played.
     Recording(Box<Projector>),
     /// The same, rewritten as SBE.
-    Sbe { json: Box<Feed>, transcoder: Transcoder },
+    Sbe { json: Box<FrameFeed>, transcoder: Transcoder },
 }
 
 enum Next {
@@ -61,29 +61,29 @@ enum Next {
     End,
 }
 
-impl Feed {
-    pub fn recorded(timeline: Arc<Timeline>, pace: Pace, repeat: Repeat) -> Feed {
+impl FrameFeed {
+    pub fn recorded(timeline: Arc<Timeline>, pace: Pace, repeat: Repeat) -> FrameFeed {
         let rounds = match repeat {
             Repeat::Once => Some(1),
             Repeat::Times(count) => Some(count),
             Repeat::Forever => None,
         };
-        Feed::Recorded { timeline, pace, rounds, round: 0, index: 0, warp: None }
+        FrameFeed::Recorded { timeline, pace, rounds, round: 0, index: 0, warp: None }
     }
 
     fn is_unpaced(&self) -> bool {
         match self {
-            Feed::Recorded { pace, .. } => *pace == Pace::Max,
-            Feed::Generated { frames_per_s, .. } => frames_per_s.is_none(),
-            Feed::Recording(projector) => projector.is_unpaced(),
-            Feed::Sbe { json, .. } => json.is_unpaced(),
+            FrameFeed::Recorded { pace, .. } => *pace == Pace::Max,
+            FrameFeed::Generated { frames_per_s, .. } => frames_per_s.is_none(),
+            FrameFeed::Recording(projector) => projector.is_unpaced(),
+            FrameFeed::Sbe { json, .. } => json.is_unpaced(),
         }
     }
 
     /// Fixes the times of this run.
     fn begin(&mut self, restamp: bool, now_ms: i64) -> Option<Warp> {
         match self {
-            Feed::Recorded { timeline, pace, warp, .. } => {
+            FrameFeed::Recorded { timeline, pace, warp, .. } => {
                 let loop_ms = timeline.loop_ns as f64 / 1e6;
                 let frames = timeline.frames.len() as f64;
                 let (factor, start_ms) = match *pace {
@@ -97,12 +97,12 @@ impl Feed {
                 *warp = restamp.then_some(Warp { factor: factor.max(1e-6), ..starting });
                 *warp
             }
-            Feed::Generated { generator, .. } => {
+            FrameFeed::Generated { generator, .. } => {
                 generator.begin(now_ms);
                 None
             }
-            Feed::Recording(projector) => projector.begin(now_ms),
-            Feed::Sbe { json, .. } => json.begin(restamp, now_ms),
+            FrameFeed::Recording(projector) => projector.begin(now_ms),
+            FrameFeed::Sbe { json, .. } => json.begin(restamp, now_ms),
         }
     }
 
@@ -125,7 +125,7 @@ impl Feed {
     /// Renders one frame, or steps over one. Gives what comes next when nothing is due.
     fn step(&mut self, elapsed: Duration, venue: &Venue, batch: &mut Batch) -> Option<Next> {
         match self {
-            Feed::Recorded { timeline, pace, rounds, round, index, warp } => {
+            FrameFeed::Recorded { timeline, pace, rounds, round, index, warp } => {
                 if *index == timeline.frames.len() {
                     if rounds.is_some_and(|rounds| *round + 1 >= rounds) {
                         return Some(Next::End);
@@ -147,7 +147,7 @@ impl Feed {
                     batch.frames.push(BatchFrame { stream, start, end, head_bytes, ids });
                 }
             }
-            Feed::Generated { generator, frames_per_s } => {
+            FrameFeed::Generated { generator, frames_per_s } => {
                 let Some(made) = generator.made() else { return Some(Next::End) };
                 if let Some(rate) = frames_per_s {
                     let due = Duration::from_secs_f64(made as f64 / rate.max(1e-3));
@@ -157,12 +157,12 @@ impl Feed {
                 }
                 generator.next(batch);
             }
-            Feed::Recording(projector) => match projector.step(elapsed, venue, batch) {
+            FrameFeed::Recording(projector) => match projector.step(elapsed, venue, batch) {
                 Shown::Entry => {}
                 Shown::At(due) => return Some(Next::At(due)),
                 Shown::End => return Some(Next::End),
             },
-            Feed::Sbe { json, transcoder } => {
+            FrameFeed::Sbe { json, transcoder } => {
                 let first = batch.frames.len();
                 if let Some(next) = json.step(elapsed, venue, batch) {
                     return Some(next);
@@ -182,11 +182,11 @@ impl Feed {
     /// Whether the next frame is another trade of the taker order of the last one.
     fn goes_on(&self) -> bool {
         match self {
-            Feed::Recorded { timeline, index, .. } => {
+            FrameFeed::Recorded { timeline, index, .. } => {
                 index.checked_sub(1).is_some_and(|last| timeline.same_order(last))
             }
-            Feed::Generated { generator, .. } => generator.goes_on(),
-            Feed::Recording(_) | Feed::Sbe { .. } => false,
+            FrameFeed::Generated { generator, .. } => generator.goes_on(),
+            FrameFeed::Recording(_) | FrameFeed::Sbe { .. } => false,
         }
     }
 
@@ -194,24 +194,24 @@ impl Feed {
     fn moment(&self) -> Moment {
         let position = self.position();
         match self {
-            Feed::Recorded { timeline, round, index, warp, .. } => {
+            FrameFeed::Recorded { timeline, round, index, warp, .. } => {
                 let last = index.checked_sub(1).and_then(|last| timeline.frames.get(last));
                 let recorded_ms = last.map_or(0, |frame| frame.recv_ns.div_euclid(1_000_000)) + timeline.skew_ms;
                 let time_ms = warp.map_or(recorded_ms, |warp| warp.at(recorded_ms, *round));
                 Moment { position, warp: *warp, time_ms }
             }
-            Feed::Generated { generator, .. } => Moment { position, warp: None, time_ms: generator.now_ms() },
-            Feed::Recording(projector) => Moment { position, warp: projector.warp, time_ms: 0 },
-            Feed::Sbe { json, .. } => json.moment(),
+            FrameFeed::Generated { generator, .. } => Moment { position, warp: None, time_ms: generator.now_ms() },
+            FrameFeed::Recording(projector) => Moment { position, warp: projector.warp, time_ms: 0 },
+            FrameFeed::Sbe { json, .. } => json.moment(),
         }
     }
 
     fn position(&self) -> (u64, usize) {
         match self {
-            Feed::Recorded { round, index, .. } => (*round, *index),
-            Feed::Generated { .. } => (0, 0),
-            Feed::Recording(projector) => projector.position(),
-            Feed::Sbe { json, .. } => json.position(),
+            FrameFeed::Recorded { round, index, .. } => (*round, *index),
+            FrameFeed::Generated { .. } => (0, 0),
+            FrameFeed::Recording(projector) => projector.position(),
+            FrameFeed::Sbe { json, .. } => json.position(),
         }
     }
 }
@@ -228,7 +228,12 @@ fn due(timeline: &Timeline, pace: Pace, recv_ns: i64, round: u64, index: usize) 
 }
 
 /// Plays a venue until its end or the stop.
-pub(crate) async fn play(venue: Arc<Venue>, mut feed: Feed, start_when: StartWhen, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn play(
+    venue: Arc<Venue>,
+    mut feed: FrameFeed,
+    start_when: StartWhen,
+    mut stop: watch::Receiver<bool>,
+) {
     tokio::select! {
         () = wait_for_start(&venue, start_when) => {}
         () = stopped(&mut stop) => return,

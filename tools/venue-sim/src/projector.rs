@@ -3,7 +3,7 @@
 //! Frames keep their bytes and their times; with restamping each is rendered as `restamp` does it for loaded recordings, the spans of
 //! ids and the length of a loop being known once the first loop is over. Binary frames are never restamped. Streams are not known
 //! beforehand: each gets its place when it is first subscribed or first played. A subscriber of another speed of a recorded stream gets
-//! the recorded one under the name it asked for.
+//! the recorded one under the name it subscribed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::restamp::{Spans, Track, Warp, render};
 use crate::script::{StreamInfo, Timeline, combined_head, foreign_name, raw_stream_name};
 use crate::venue::{Batch, BatchFrame, Universe, Venue};
 
-/// Streams of a recording that are told apart.
+/// Streams of a recording that are distinguished.
 const PLACES_MAX: usize = 65_536;
 
 /// What a step came to.

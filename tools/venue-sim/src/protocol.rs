@@ -104,7 +104,7 @@ pub(crate) struct Reaction {
     pub added: Vec<u32>,
     /// Source streams no longer delivered.
     pub removed: Vec<u32>,
-    /// The reply answers a ping in the protocol's own words.
+    /// The reply answers a ping in the protocol's own format.
     pub is_pong: bool,
     /// Close with this code and reason.
     pub close: Option<(u16, &'static str)>,
@@ -119,44 +119,44 @@ pub(crate) enum Dress {
     Data,
     /// Under the subscribed name.
     Renamed,
-    /// With its sizes in the form that this connection asked for.
+    /// With its sizes in the form that this connection requested.
     Made(Vec<u8>),
 }
 
 /// The protocol state of one WebSocket connection.
 #[derive(Debug)]
-pub(crate) enum Session {
-    Binance(binance::Session),
-    Sbe(binance::Session),
-    Kucoin(kucoin::Session),
-    Gate(gate::Session),
+pub(crate) enum SimSession {
+    Binance(binance::BinanceSession),
+    Sbe(binance::BinanceSession),
+    Kucoin(kucoin::KucoinSession),
+    Gate(gate::GateSession),
 }
 
-impl Session {
+impl SimSession {
     /// The session that an upgrade opens and the source streams it subscribes at once, or the refusal.
-    pub fn open(venue: &Venue, head: &Head, path: &str) -> Result<(Session, Vec<u32>), Answer> {
+    pub fn open(venue: &Venue, head: &Head, path: &str) -> Result<(SimSession, Vec<u32>), Answer> {
         match venue.exchange {
             Exchange::Binance => {
-                binance::Session::open(venue.market, path, &head.query(), &venue.universe, &venue.moved)
-                    .map(|(session, added)| (Session::Binance(session), added))
+                binance::BinanceSession::open(venue.market, path, &head.query(), &venue.universe, &venue.moved)
+                    .map(|(session, added)| (SimSession::Binance(session), added))
                     .ok_or_else(|| Answer::json(404, ""))
             }
             Exchange::BinanceSbe => match crate::rest::refuse_sbe(venue, head, path) {
                 Some(refusal) => Err(refusal),
-                None => binance::Session::open(venue.market, path, &head.query(), &venue.universe, &venue.moved)
-                    .map(|(session, added)| (Session::Sbe(session), added))
+                None => binance::BinanceSession::open(venue.market, path, &head.query(), &venue.universe, &venue.moved)
+                    .map(|(session, added)| (SimSession::Sbe(session), added))
                     .ok_or_else(|| Answer::json(404, "")),
             },
             // Also without a slash: a configured base has none at its end.
             Exchange::Kucoin if !matches!(path, "" | "/" | "/endpoint") => Err(Answer::json(404, "")),
-            Exchange::Kucoin => Ok((Session::Kucoin(kucoin::Session::open(venue, &head.query())), Vec::new())),
+            Exchange::Kucoin => Ok((SimSession::Kucoin(kucoin::KucoinSession::open(venue, &head.query())), Vec::new())),
             Exchange::Gate => {
                 let served = if venue.market == Market::Spot { "/ws/v4" } else { "/v4/ws/usdt" };
                 if path.trim_end_matches('/') != served {
                     return Err(Answer::json(404, ""));
                 }
                 let decimal_sizes = head.header("x-gate-size-decimal") == Some("1");
-                Ok((Session::Gate(gate::Session::open(venue, decimal_sizes)), Vec::new()))
+                Ok((SimSession::Gate(gate::GateSession::open(venue, decimal_sizes)), Vec::new()))
             }
         }
     }
@@ -164,34 +164,36 @@ impl Session {
     /// What the server says first, and whether it closes then.
     pub fn greeting(&mut self) -> Option<Reaction> {
         match self {
-            Session::Kucoin(session) => Some(session.greeting()),
-            Session::Binance(_) | Session::Sbe(_) | Session::Gate(_) => None,
+            SimSession::Kucoin(session) => Some(session.greeting()),
+            SimSession::Binance(_) | SimSession::Sbe(_) | SimSession::Gate(_) => None,
         }
     }
 
     /// What it subscribed.
     pub fn names(&self) -> &Names {
         match self {
-            Session::Binance(session) | Session::Sbe(session) => &session.names,
-            Session::Kucoin(session) => &session.names,
-            Session::Gate(session) => &session.names,
+            SimSession::Binance(session) | SimSession::Sbe(session) => &session.names,
+            SimSession::Kucoin(session) => &session.names,
+            SimSession::Gate(session) => &session.names,
         }
     }
 
     /// Handles one text message of the client. `streams_max` is `usize::MAX` when limits are not enforced.
     pub fn on_text(&mut self, text: &[u8], venue: &Venue, streams_max: usize) -> Reaction {
         match self {
-            Session::Binance(session) | Session::Sbe(session) => session.on_text(text, &venue.universe, streams_max),
-            Session::Kucoin(session) => session.on_text(text, venue, streams_max),
-            Session::Gate(session) => session.on_text(text, venue, (wall_ns() / 1_000_000) as i64),
+            SimSession::Binance(session) | SimSession::Sbe(session) => {
+                session.on_text(text, &venue.universe, streams_max)
+            }
+            SimSession::Kucoin(session) => session.on_text(text, venue, streams_max),
+            SimSession::Gate(session) => session.on_text(text, venue, (wall_ns() / 1_000_000) as i64),
         }
     }
 
     /// What a client that sent too many messages gets before it is closed, and how.
     pub fn too_many_messages(&self) -> Reaction {
         match self {
-            Session::Kucoin(session) => session.too_many_messages(),
-            Session::Binance(_) | Session::Sbe(_) | Session::Gate(_) => {
+            SimSession::Kucoin(session) => session.too_many_messages(),
+            SimSession::Binance(_) | SimSession::Sbe(_) | SimSession::Gate(_) => {
                 Reaction { close: Some((1008, "Too many requests")), ..Reaction::default() }
             }
         }
@@ -200,9 +202,9 @@ impl Session {
     /// The announcement of an end, where the exchange makes one.
     pub fn shutdown_notice(&self, now_ms: i64) -> Option<String> {
         match self {
-            Session::Binance(session) | Session::Sbe(session) => Some(session.server_shutdown(now_ms)),
-            Session::Gate(session) => Some(session.shutdown_notice(now_ms)),
-            Session::Kucoin(_) => None,
+            SimSession::Binance(session) | SimSession::Sbe(session) => Some(session.server_shutdown(now_ms)),
+            SimSession::Gate(session) => Some(session.shutdown_notice(now_ms)),
+            SimSession::Kucoin(_) => None,
         }
     }
 
@@ -210,20 +212,20 @@ impl Session {
     pub fn dress(&self, route: Route, batch: &Batch, frame: &BatchFrame) -> Dress {
         match self {
             // Never wrapped, whatever the path.
-            Session::Sbe(_) => Dress::Whole,
-            Session::Binance(session) if !session.combined => Dress::Data,
-            Session::Binance(_) if route.exact => Dress::Whole,
-            Session::Binance(_) => Dress::Renamed,
-            Session::Gate(session) => session.dress(batch.combined(frame)),
-            Session::Kucoin(_) => Dress::Whole,
+            SimSession::Sbe(_) => Dress::Whole,
+            SimSession::Binance(session) if !session.combined => Dress::Data,
+            SimSession::Binance(_) if route.exact => Dress::Whole,
+            SimSession::Binance(_) => Dress::Renamed,
+            SimSession::Gate(session) => session.dress(batch.combined(frame)),
+            SimSession::Kucoin(_) => Dress::Whole,
         }
     }
 
     /// The opcode of data frames.
     pub fn opcode(&self) -> Opcode {
         match self {
-            Session::Binance(_) | Session::Kucoin(_) | Session::Gate(_) => Opcode::Text,
-            Session::Sbe(_) => Opcode::Binary,
+            SimSession::Binance(_) | SimSession::Kucoin(_) | SimSession::Gate(_) => Opcode::Text,
+            SimSession::Sbe(_) => Opcode::Binary,
         }
     }
 }
@@ -246,7 +248,7 @@ pub(crate) fn turned_away(venue: &Venue, verdict: Verdict, now_ms: i64) -> Optio
     }
 }
 
-/// A status that a fault asks for, in the venue's words.
+/// A status that a fault sets, in the venue's format.
 pub(crate) fn refusal(venue: &Venue, status: u16, retry_after_s: u32, now_ms: i64) -> Answer {
     match venue.exchange {
         Exchange::Binance | Exchange::BinanceSbe => crate::rest::refusal(venue, status, retry_after_s, now_ms),

@@ -2,8 +2,8 @@
 //! as they were played.
 //!
 //! Bounded: a book is as large as the venue keeps it, trades and minutes are the newest ones. A book starts from the recorded snapshot,
-//! is that body byte for byte until a later change was played, and then the snapshot with the changes. A snapshot that was asked for
-//! while changes already came is behind some of them: those are kept until it comes. Behind a hole the next snapshot makes it whole.
+//! is that body byte for byte until a later change was played, and then the snapshot with the changes. A snapshot that was requested
+//! while changes already came is behind some of them: those are kept until it comes. Behind a gap the next snapshot makes it whole.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Mutex;
@@ -30,7 +30,7 @@ const LISTINGS_MAX: usize = 16;
 
 /// One symbol.
 #[derive(Default)]
-struct Known {
+struct RecalledSymbol {
     book: Live,
     /// Body of the snapshot while nothing later was played.
     body: Option<Vec<u8>>,
@@ -49,7 +49,7 @@ struct Inner {
     clock_ns: i64,
     listings: HashMap<String, Vec<u8>>,
     listed: BTreeSet<String>,
-    symbols: HashMap<String, Known>,
+    symbols: HashMap<String, RecalledSymbol>,
 }
 
 /// See the file's own description.
@@ -146,7 +146,7 @@ impl Recall {
     pub fn frame(&self, stream: &StreamInfo, foreign: bool, data: &[u8]) {
         if stream.is_depth() {
             let mut inner = lock(&self.inner);
-            let Known { book, body, waiting, .. } = inner.symbols.entry(stream.symbol.clone()).or_default();
+            let RecalledSymbol { book, body, waiting, .. } = inner.symbols.entry(stream.symbol.clone()).or_default();
             let Some(change) = Change::of(foreign, data, book.last_id()) else { return };
             if !(book.is_whole() && book.goes_on_with(&change)) {
                 push(waiting, change.clone(), CHANGES_MAX);
@@ -228,12 +228,12 @@ impl Recall {
     /// Minutes with a trade, oldest first, and the decimals printed.
     pub fn minutes(&self, symbol: &str) -> (Vec<Candle>, (usize, usize)) {
         let inner = lock(&self.inner);
-        let of = |known: &Known| (known.minutes.iter().cloned().collect(), known.places);
+        let of = |known: &RecalledSymbol| (known.minutes.iter().cloned().collect(), known.places);
         inner.symbols.get(symbol).map_or_else(Default::default, of)
     }
 }
 
-impl Known {
+impl RecalledSymbol {
     /// Adds a trade or aggregate to its minute. A price of zero is no trade of the market.
     fn minute(&mut self, row: &Row) {
         let (Some(price), Some(amount)) = (mantissa(&row.price), mantissa(&row.amount)) else { return };
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_that_came_before_their_snapshot_are_in_the_book_and_a_hole_waits_for_the_next_one() {
+    fn changes_that_came_before_their_snapshot_are_in_the_book_and_a_gap_waits_for_the_next_one() {
         let recall = Recall::new(false);
         played(&recall, "x@depth", &change(9, 11, "1.0"));
         played(&recall, "x@depth", &change(12, 13, "2.0"));

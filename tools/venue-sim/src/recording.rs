@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// What an entry is. Its bytes stand in the buffer given to [`Recording::next`].
+/// What an entry is. Its bytes are in the buffer given to [`Recording::next`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     /// One WebSocket message.
@@ -45,7 +45,7 @@ pub trait Recording: Send {
 /// Opens a recording for a loop, counted from 0.
 type Open = dyn Fn(u64) -> anyhow::Result<Box<dyn Recording>> + Send + Sync;
 
-/// A recording that can be read from its beginning, once per loop.
+/// A recording that can be read from its start, once per loop.
 #[derive(Clone)]
 pub struct RecordingSource(Arc<Open>);
 

@@ -19,7 +19,7 @@ use crate::listing::ListingReport;
 
 /// Everything a simulation sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct SimReport {
     /// Everything that can be sent was sent and flushed.
     pub finished: bool,
     /// By venue id.
@@ -73,7 +73,7 @@ pub struct VenueReport {
     /// What was over a limit.
     #[serde(default)]
     pub limits: LimitsReport,
-    /// How much of the limits was used. Venues that share limits tell the same.
+    /// How much of the limits was used. Venues that share limits report the same.
     #[serde(default)]
     pub usage: UsageReport,
 }
@@ -214,7 +214,7 @@ impl RestReport {
     }
 }
 
-impl Report {
+impl SimReport {
     /// Adds up the totals.
     pub fn sum(&mut self) {
         let mut totals = Totals::default();

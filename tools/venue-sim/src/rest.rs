@@ -74,7 +74,7 @@ pub(crate) fn refuse_sbe(venue: &Venue, head: &Head, path: &str) -> Option<Answe
     (!is_there).then(|| error(400, -1121, "Invalid symbol."))
 }
 
-/// Any other status as a fault asks for it.
+/// Any other status that a fault sets.
 pub(crate) fn refusal(venue: &Venue, status: u16, retry_after_s: u32, now_ms: i64) -> Answer {
     match status {
         429 => too_many(weight_limit(venue), u64::from(retry_after_s)),

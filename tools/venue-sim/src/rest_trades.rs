@@ -1,4 +1,4 @@
-//! Trades over REST, as a client needs them to fill a hole: `trades`, `historicalTrades`, `aggTrades` of spot, USD-M and COIN-M.
+//! Trades over REST, as a client needs them to fill a gap: `trades`, `historicalTrades`, `aggTrades` of spot, USD-M and COIN-M.
 //!
 //! Parameters, weights, row shapes and error bodies are those of the "Market Data endpoints" pages of the markets. Assumed, because no
 //! document says it: a `limit` above the maximum is cut to it. Left out: USD-M gives aggregates by time only of the last 24 hours.

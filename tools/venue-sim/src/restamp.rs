@@ -176,7 +176,7 @@ impl Warp {
     }
 }
 
-/// Appends a frame as it stands in loop `round` and gives back its first and last id. Without a warp the bytes are as recorded.
+/// Appends a frame as it is in loop `round` and gives back its first and last id. Without a warp the bytes are as recorded.
 pub fn render(
     timeline: &Timeline,
     frame: &crate::script::FrameRec,

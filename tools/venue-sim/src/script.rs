@@ -3,7 +3,7 @@
 //! A frame keeps its exact bytes. A frame that was recorded without its `{"stream":..,"data":..}` wrapper gets one, its data keep
 //! their bytes. Lines that are REST depth snapshots become the base of the order book; control replies are left out and counted.
 //!
-//! Formats, told apart by their first line:
+//! Formats, distinguished by their first line:
 //! - `<receive time> <frame>`; 19 digits ns, 16 us, 13 ms (the `hft` recordings);
 //! - `<unix seconds with a fraction>: <frame>` after a `<url> <-> <t>` line (the `cryptofeed` recordings);
 //! - one frame per line, its own event time as receive time.

@@ -63,7 +63,7 @@ const CHANNELS: [(&str, Topic, u32); 11] = [
 pub(crate) struct Deal {
     /// Consecutive per symbol.
     pub id: i64,
-    /// Increasing over symbols, with holes.
+    /// Increasing over symbols, with gaps.
     pub wide_id: i64,
     pub price: i64,
     pub amount: i64,
@@ -313,7 +313,7 @@ impl FloorMaker {
         let passed_bids = stand.bids.range(price..).map(|(&price, _)| Change { bid: true, price, amount: 0 });
         let passed_asks = stand.asks.range(..=price).map(|(&price, _)| Change { bid: false, price, amount: 0 });
         let mut changes: Vec<Change> = passed_bids.chain(passed_asks).collect();
-        // KuCoin futures tell one change per frame.
+        // KuCoin futures send one change per frame.
         let single = (self.exchange, self.rules) == (Exchange::Kucoin, Rules::Usdm);
         if single && !changes.is_empty() {
             changes.truncate(1);

@@ -21,8 +21,8 @@ use crate::faults::{Action, Board, Fault};
 use crate::http::{Answer, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, head_end};
 use crate::limits::Knock;
 use crate::listing::Standing;
-use crate::protocol::{Exchange, Session};
-use crate::report::{Report, Transcript, lock, wall_ns};
+use crate::protocol::{Exchange, SimSession};
+use crate::report::{SimReport, Transcript, lock, wall_ns};
 use crate::socket::Wire;
 use crate::venue::{Order, Venue};
 
@@ -53,11 +53,11 @@ impl Shared {
         lock(&self.failure).get_or_insert(failure);
     }
 
-    pub fn report(&self) -> Report {
-        let mut report = Report {
+    pub fn report(&self) -> SimReport {
+        let mut report = SimReport {
             finished: self.venues.iter().all(|venue| venue.finished()),
             venues: self.venues.iter().map(|venue| (venue.id.clone(), venue.report())).collect(),
-            ..Report::default()
+            ..SimReport::default()
         };
         report.sum();
         report
@@ -154,13 +154,13 @@ pub(crate) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shar
             Err(full) => {
                 let refusal = access::no_place(full);
                 tokio::spawn(async move {
-                    let told = async {
+                    let refusal = async {
                         tcp.write_all(&refusal.encode()).await?;
                         tcp.shutdown().await?;
                         // What it asked is read, or closing would take the answer back.
                         tokio::io::copy(&mut tcp.take(HEAD_BYTES_MAX as u64), &mut tokio::io::sink()).await
                     };
-                    timeout(REFUSAL_PATIENCE, told).await
+                    timeout(REFUSAL_PATIENCE, refusal).await
                 });
                 continue;
             }
@@ -318,7 +318,7 @@ fn handshake(answer: &Answer, key: &str) -> Vec<u8> {
 }
 
 enum Upgrade {
-    Open(Session, Vec<u32>),
+    Open(SimSession, Vec<u32>),
     Hang,
     Refuse(Answer),
 }
@@ -344,7 +344,7 @@ fn upgrade(venue: &Venue, shared: &Shared, head: &Head, path: &str, from: IpAddr
     if head.header("sec-websocket-key").is_none() || head.method != "GET" {
         return Upgrade::Refuse(Answer::json(400, ""));
     }
-    match Session::open(venue, head, path) {
+    match SimSession::open(venue, head, path) {
         Ok((session, added)) => Upgrade::Open(session, added),
         Err(refusal) => Upgrade::Refuse(refusal),
     }

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_times_are_told_apart_by_channel_and_depth_of_nesting() {
+    fn ids_and_times_are_distinguished_by_channel_and_depth_of_nesting() {
         use SlotKind::{Id, KlineClose, KlineOpen, Range, Time};
         let trade = r#"{"e":"trade","E":5,"s":"a\"b","t":7,"p":"1.5","q":"2","b":88,"a":50,"T":4,"m":true,"M":true}"#;
         assert_eq!(found("trade", trade), (Some(5), vec![(Time, 5), (Id(Bound::Only), 7), (Time, 4)]));

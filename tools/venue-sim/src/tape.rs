@@ -47,7 +47,7 @@ pub(crate) struct Row {
     pub id: i64,
     pub price: String,
     pub amount: String,
-    /// Amount without retail-price-improvement orders, where the venue tells it.
+    /// Amount without retail-price-improvement orders, where the venue sends it.
     pub normal: Option<String>,
     pub first: i64,
     pub last: i64,
@@ -146,7 +146,7 @@ fn recorded(
         .collect()
 }
 
-/// A trade or aggregate as a frame tells it.
+/// A trade or aggregate as a frame carries it.
 #[derive(Deserialize)]
 pub(crate) struct Event {
     t: Option<i64>,

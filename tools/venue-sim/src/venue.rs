@@ -59,7 +59,7 @@ pub(crate) struct Universe {
     streams: RwLock<Streams>,
     /// Another speed of a channel is served too.
     families: bool,
-    /// Streams are not known beforehand: each is added when it is first asked for or played.
+    /// Streams are not known beforehand: each is added when it is first subscribed or played.
     open: bool,
 }
 
@@ -134,7 +134,7 @@ impl Universe {
         Some(stream)
     }
 
-    /// Of an open universe: streams that were asked for, are not in the recording, and are served by this one.
+    /// Of an open universe: streams that were subscribed, are not in the recording, and are served by this one.
     pub fn siblings(&self, stream: u32) -> Vec<(u32, String)> {
         let streams = self.read();
         let Some(info) = streams.infos.get(stream as usize) else { return Vec::new() };
@@ -188,7 +188,7 @@ impl Batch {
     }
 }
 
-/// What the server tells a connection.
+/// What the server sends a connection.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Do this now.

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use venue_sim::{RecordingFile, Report, Sim, SimConfig, TlsFiles};
+use venue_sim::{RecordingFile, Sim, SimConfig, SimReport, TlsFiles};
 
 fn tls(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
@@ -38,7 +38,7 @@ async fn the_binary_prints_its_addresses_plays_to_the_end_and_prints_the_report(
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
     assert!(child.wait().unwrap().success());
-    let report: Report = serde_json::from_str(&rest).unwrap();
+    let report: SimReport = serde_json::from_str(&rest).unwrap();
     assert_eq!(report.totals.frames_sent, texts.len() as u64);
     assert!(report.finished && !texts.is_empty());
 }
@@ -141,7 +141,7 @@ async fn keys_listings_limits_and_random_closes_come_from_the_command_line() {
     let (_, end) = Client(open("secret").await.unwrap().0).drain().await;
     assert_eq!(end, "1001 ");
     let report = ask("/_sim/report").await;
-    let report: Report = serde_json::from_str(report.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let report: SimReport = serde_json::from_str(report.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     let close = &report.venues["binance-spot-sbe"].closes[0];
     assert!(close.frames_sent >= 1 && close.frames_sent <= 10, "{close:?}");
     child.kill().unwrap();

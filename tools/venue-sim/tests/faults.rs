@@ -30,7 +30,7 @@ async fn subscribed(sim: &Sim) -> Client {
     client
 }
 
-fn first(report: &venue_sim::Report) -> &ConnReport {
+fn first(report: &venue_sim::SimReport) -> &ConnReport {
     &report.venues["binance-spot"].connections[0]
 }
 

@@ -40,7 +40,7 @@ async fn token(sim: &Sim, venue: &str) -> Value {
     body["data"].clone()
 }
 
-/// Asks for a token, connects to its endpoint and waits for the welcome.
+/// Requests a token, connects to its endpoint and waits for the welcome.
 async fn welcomed(sim: &Sim, venue: &str) -> Client {
     let data = token(sim, venue).await;
     assert_eq!(data["instanceServers"][0]["endpoint"], format!("{}/", sim.ws_url(venue)));
@@ -210,7 +210,7 @@ async fn futures_tell_one_change_per_frame_and_both_subjects_of_the_instrument()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_unknown_used_or_old_is_told_401_and_closed() {
+async fn a_token_that_is_unknown_used_or_old_gets_401_and_closed() {
     let limits = Limits { token_life_ms: 50, ..Limits::default() };
     let sim = Sim::start(SimConfig { limits, ..generated(SPOT, &["A-B"], 10) }).await.unwrap();
     let used = token(&sim, SPOT).await["token"].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! What an enforcing venue does to a client that asks for too much, and that the report counts every bit of it.
+//! What an enforcing venue does to a client that requests too much, and that the report counts every bit of it.
 #![allow(clippy::unwrap_used)]
 
 use std::net::Ipv4Addr;
@@ -280,9 +280,12 @@ async fn every_venue_counts_and_refuses_in_the_words_that_its_spec_has_for_it() 
         let known = &venue(id).spec.throttling;
         let path = format!("/{id}{}", venue(id).rest.listing_request().path_and_query);
         let head = get(&sim, &path).await.head.to_lowercase();
-        let told = |name: &str| head.contains(&format!("\r\n{}: ", name.to_lowercase()));
-        assert!(known.used.iter().any(|used| told(used.header) && used.left.is_none_or(told)), "{id} {head}");
-        assert!(known.resets.iter().all(|(name, _)| told(name)), "{id} {head}");
+        let has_header = |name: &str| head.contains(&format!("\r\n{}: ", name.to_lowercase()));
+        assert!(
+            known.used.iter().any(|used| has_header(used.header) && used.left.is_none_or(has_header)),
+            "{id} {head}"
+        );
+        assert!(known.resets.iter().all(|(name, _)| has_header(name)), "{id} {head}");
         sim.fault(Fault::now(Action::Rest { status: 429, retry_after_s: 7 }).on_venue(id.as_str()));
         let body = get(&sim, &path).await.json();
         let is = |field: &str, pattern: &str| {

@@ -176,7 +176,7 @@ async fn rest_lists_the_symbols_and_gives_the_recorded_snapshot() {
     assert_eq!(get(&sim, "/binance-spot/api/v3/ping").await.body, b"{}");
     assert!(get(&sim, "/binance-usdm/fapi/v1/time").await.json()["serverTime"].is_i64());
     assert_eq!(get(&sim, "/no-such-venue/api/v3/ping").await.status, 404);
-    let report: venue_sim::Report = serde_json::from_slice(&get(&sim, "/_sim/report").await.body).unwrap();
+    let report: venue_sim::SimReport = serde_json::from_slice(&get(&sim, "/_sim/report").await.body).unwrap();
     assert_eq!(report.venues["binance-usdm"].rest.answers[0].path, "/fapi/v1/depth?symbol=ETHUSDT&limit=1000");
     assert_eq!(http(&sim, "POST", "/_sim/stop", "").await.status, 200);
     sim.stop_asked().await;

@@ -264,7 +264,7 @@ async fn an_upgrade_needs_the_key_and_a_first_stream_that_exists() {
         assert_eq!(status(path, &KEY).await.0, 400, "{path}");
     }
     assert_eq!(status("/other", &KEY).await.0, 404);
-    assert_eq!(get(&sim, &format!("/{SBE}/api/v3/ping")).await.status, 200, "REST asks for no key");
+    assert_eq!(get(&sim, &format!("/{SBE}/api/v3/ping")).await.status, 200, "REST requires no key");
 
     let venue = SimVenue { api_key: Some("the one".into()), ..SimVenue::new(SBE) };
     let sim = Sim::start(SimConfig { venues: vec![venue], ..recorded() }).await.unwrap();

@@ -1,4 +1,4 @@
-//! Trades over REST against the frames that went out: what a client asks for to fill a hole is what it missed.
+//! Trades over REST against the frames that went out: what a client requests to fill a gap is what it missed.
 #![allow(clippy::unwrap_used)]
 
 use crate::client::{self, Client, frames_of, get, http_with, recording};
@@ -28,7 +28,7 @@ fn generated(venues: &[&str], trades_kept: usize) -> SimConfig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hole_in_recorded_trades_is_filled_by_id_with_exactly_the_missed_frames() {
+async fn a_gap_in_recorded_trades_is_filled_by_id_with_exactly_the_missed_frames() {
     let file = RecordingFile::new("binance-spot", recording(SPOT));
     let config =
         SimConfig { pace: Pace::Max, start_when: StartWhen::FirstSubscribe, ..SimConfig::recordings(vec![file]) };

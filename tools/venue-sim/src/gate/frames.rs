@@ -1,6 +1,6 @@
 //! The text of generated Gate frames, key by key as the WebSocket v4 pages of 2026 show them. Decides nothing.
 //!
-//! Sizes of contracts are written as decimal texts; `sizes` turns them into integers where a connection asks for those.
+//! Sizes of contracts are written as decimal texts; `sizes` turns them into integers where a connection requests those.
 
 use std::fmt::Write;
 

@@ -26,7 +26,7 @@ const CHANNELS: [&str; 6] =
 
 /// The protocol state of one connection.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct GateSession {
     pub names: Names,
     market: Market,
     /// Sizes of contracts go out as decimal texts.
@@ -41,10 +41,10 @@ struct Request<'v> {
     payload: Value,
 }
 
-impl Session {
+impl GateSession {
     /// The session of an upgrade.
-    pub fn open(venue: &Venue, decimal_sizes: bool) -> Session {
-        Session {
+    pub fn open(venue: &Venue, decimal_sizes: bool) -> GateSession {
+        GateSession {
             names: Names::new(&venue.universe),
             market: venue.market,
             decimal_sizes,

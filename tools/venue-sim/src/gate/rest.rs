@@ -42,7 +42,7 @@ pub(crate) fn turned_away(venue: &Venue, verdict: Verdict, now_ms: i64) -> Optio
     }
 }
 
-/// A status that a fault asks for.
+/// A status that a fault sets.
 pub(crate) fn refusal(venue: &Venue, status: u16, retry_after_s: u32, now_ms: i64) -> Answer {
     match status {
         418 | 429 => too_many(status, venue.allowance.weight, now_ms + i64::from(retry_after_s) * 1_000),

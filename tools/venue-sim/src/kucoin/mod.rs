@@ -47,7 +47,7 @@ const FUTURES_TOPICS: [&str; 8] = [
     "/contract/instrument",
 ];
 
-/// Tokens that wait for their connection; beyond it somebody only asks for tokens.
+/// Tokens that wait for their connection; beyond it somebody only requests tokens.
 const OPEN_MAX: usize = 10_000;
 
 /// Tokens handed out and not used yet.
@@ -61,7 +61,7 @@ impl Tokens {
     /// A new token.
     pub fn mint(&self, venue: &str) -> String {
         let number = self.minted.fetch_add(1, Ordering::AcqRel) + 1;
-        // Nobody guesses one: it may stand in for the token of the whole server.
+        // Nobody guesses one: it may replace the token of the whole server.
         let secret = RandomState::new().hash_one(number);
         let token = format!("2neAiuYvAU61ZDXANAGAsiL4-{venue}-{number}-{secret:016x}==");
         let mut open = lock(&self.open);
@@ -80,19 +80,19 @@ impl Tokens {
 
 /// The protocol state of one connection.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct KucoinSession {
     pub names: Names,
     connect_id: String,
     is_known: bool,
     topics: &'static [&'static str],
 }
 
-impl Session {
-    /// The session of an upgrade; a bad token is told in the first message.
-    pub fn open(venue: &Venue, query: &[(String, String)]) -> Session {
+impl KucoinSession {
+    /// The session of an upgrade; a bad token is reported in the first message.
+    pub fn open(venue: &Venue, query: &[(String, String)]) -> KucoinSession {
         let get = |name: &str| query.iter().find(|(have, _)| have == name).map_or("", |(_, value)| value.as_str());
         let life = Duration::from_millis(venue.token_life_ms);
-        Session {
+        KucoinSession {
             names: Names::new(&venue.universe),
             connect_id: get("connectId").to_owned(),
             is_known: venue.tokens.take(get("token"), life),

@@ -1,6 +1,6 @@
 //! Recorded KuCoin frames: whose topic a frame is, and where its times and sequences stand. Changes nothing.
 //!
-//! Sequences stand in texts or as numbers, a trade's time is in ns, candles begin at seconds; trade ids are hexadecimal and move on by
+//! Sequences are texts or numbers, a trade's time is in ns, candles begin at seconds; trade ids are hexadecimal and move on by
 //! loop, so that a trade played again is another trade.
 
 use crate::slots::{Bound, Slot, SlotKind, integer_slot};

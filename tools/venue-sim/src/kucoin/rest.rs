@@ -15,7 +15,7 @@ use crate::report::lock;
 use crate::text::array;
 use crate::venue::Venue;
 
-/// What a client is told to do between pings, ms.
+/// What a client is to wait between pings, ms.
 const PING_INTERVAL_MS: u64 = 18_000;
 const PING_TIMEOUT_MS: u64 = 10_000;
 
@@ -41,7 +41,7 @@ pub(crate) fn turned_away(verdict: Verdict, now_ms: i64) -> Option<Answer> {
     Some(answer.with("gw-ratelimit-remaining", 0).with("gw-ratelimit-reset", wait_ms))
 }
 
-/// A status that a fault asks for.
+/// A status that a fault sets.
 pub(crate) fn refusal(status: u16, retry_after_s: u32) -> Answer {
     match status {
         429 => error(429, "429000", "Too many requests in a short period of time, please retry later")
