@@ -38,8 +38,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         super::service::be_supervised(&supervisor, &shutdown);
         let (_monitor, pressure) =
             MemoryMonitor::start(&cfg.memory, "compactor", &supervisor).context("cannot start the memory monitor")?;
-        let told = Arc::clone(&cfg);
-        pressure.on_change(move |change| collect::leave_pressure(&told.capture, change));
+        let shared_cfg = Arc::clone(&cfg);
+        pressure.on_change(move |change| collect::leave_pressure(&shared_cfg.capture, change));
         let status = Arc::new(ops::compactor::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
         let compacted = cfg.for_compactor();
@@ -93,7 +93,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let outcome = compact::run(compacted.clone(), lake.clone(), mode, shutdown.clone(), status).await;
         shutdown.trigger();
         let finished = finish(candles, compacted, lake, mode).await;
-        // It cuts clients that do not read, and is restarted by a wrapper that never panics.
+        // It disconnects clients that do not read, and is restarted by a wrapper that never panics.
         server.await.context("the HTTP server of status and candles failed")?;
         supervisor.verdict()?;
         finished?;

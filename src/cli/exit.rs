@@ -16,7 +16,7 @@ pub const EXIT_USAGE: u8 = 2;
 pub const EXIT_EVIDENCE: u8 = 10;
 /// A task panicked without which the service cannot go on, or which a drain needs: start it again.
 pub const EXIT_PANICKED: u8 = 11;
-/// A mapped file was cut by somebody, or its disk cannot read it (SIGBUS); stderr says which and where. Start again.
+/// A mapped file was truncated, or its disk cannot read it (SIGBUS); stderr says which and where. Start again.
 pub const EXIT_BUS: u8 = 12;
 /// Somebody stopped it (Ctrl-C); it can go on.
 pub const EXIT_STOPPED: u8 = 130;

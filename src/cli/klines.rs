@@ -43,7 +43,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Fills holes in the stored candles with the venue's own, over REST; goes on where it was stopped.
+    /// Fills gaps in the stored candles with the venue's own, over REST; goes on where it was stopped.
     Backfill {
         #[command(flatten)]
         choice: Choice,
@@ -158,7 +158,7 @@ impl Chosen {
         Ok(chosen.map(|v| (v, venue(v.id))).collect())
     }
 
-    /// The symbols of a venue that the patterns name; asks for the listing only where there are globs.
+    /// The symbols of a venue that the patterns name; requests the listing only where there are globs.
     async fn symbols_of(
         &self,
         config: &VenueConfig,
@@ -203,12 +203,12 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
 }
 
-/// What could not be done. Each is told when it happens, and the others go on.
+/// What could not be done. Each is logged when it happens, and the others go on.
 #[derive(Default)]
 struct Failures(Vec<String>);
 
 impl Failures {
-    fn tell(&mut self, what: String, err: &anyhow::Error) {
+    fn warn(&mut self, what: String, err: &anyhow::Error) {
         eprintln!("{}", plain::line(&format!("could not {what}: {err:#}")));
         self.0.push(what);
     }
@@ -228,7 +228,7 @@ struct Wanted<'w> {
     unit: Unit,
 }
 
-/// Does `each` with every chosen series; `doing` is what it is, in a word. A venue, symbol or interval that fails costs
+/// Does `each` with every chosen series; `doing` names it. A venue, symbol or interval that fails costs
 /// no other one.
 async fn each_series(
     chosen: &Chosen,
@@ -245,7 +245,7 @@ async fn each_series(
         let (units, symbols) = match listed(&mut client).await {
             Ok(listed) => listed,
             Err(err) => {
-                failures.tell(format!("{doing} candles of {}", config.id), &err);
+                failures.warn(format!("{doing} candles of {}", config.id), &err);
                 continue;
             }
         };
@@ -258,7 +258,7 @@ async fn each_series(
                 if costs == Costs::Run {
                     return Err(err.context(what));
                 }
-                failures.tell(what, &err);
+                failures.warn(what, &err);
                 match costs {
                     Costs::Series | Costs::Run => {}
                     Costs::Symbol => continue 'symbols,
@@ -281,12 +281,12 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
         }
         let (symbol, from_us, to_us) = (symbol.to_owned(), chosen.from_us, chosen.to_us);
         let job = backfill::BackfillJob { venue, symbol, interval, from_us, to_us, gaps, unit };
-        let mut tell = |d: &backfill::Done| {
+        let mut on_progress = |d: &backfill::Done| {
             if shows {
                 let _ = write!(std::io::stderr().lock(), "\r\x1b[K{}", line(d));
             }
         };
-        let done = backfill::fill(database.as_mut(), client, &job, now_us(), &mut tell).await;
+        let done = backfill::fill(database.as_mut(), client, &job, now_us(), &mut on_progress).await;
         if shows {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
         }
@@ -331,7 +331,7 @@ fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
             Ok(loaded) => loaded,
             Err(err) if err.is::<db::DbError>() => return Err(err),
             Err(err) => {
-                failures.tell(format!("load candles of {} on {venue}", series.name()), &err);
+                failures.warn(format!("load candles of {} on {venue}", series.name()), &err);
                 continue;
             }
         };
@@ -372,7 +372,7 @@ fn line(d: &backfill::Done) -> String {
     )
 }
 
-/// The format that was asked for, or the one that the file's name says.
+/// The requested format, or the one that the file's name says.
 fn format_of(given: Option<Format>, path: &std::path::Path) -> Result<Format> {
     let named = || path.extension()?.to_str()?.to_ascii_lowercase().parse().ok();
     let unknown = || Usage(format!("{} names no format: add --format parquet, csv or jsonl", path.display()));
@@ -427,8 +427,8 @@ fn write(chosen: &Chosen, format: Option<Format>, path: &std::path::Path) -> Res
         }
     };
     if chosen.json {
-        let told = serde_json::json!({ "bars": bars, "series": series.len(), "file": path });
-        return print_out(&format!("{told}\n"));
+        let report = serde_json::json!({ "bars": bars, "series": series.len(), "file": path });
+        return print_out(&format!("{report}\n"));
     }
     print_out(&format!("{bars} bars of {} series in {}\n", series.len(), path.display()))
 }
@@ -437,7 +437,7 @@ async fn differ(chosen: &Chosen) -> Result<()> {
     const DAY_US: i64 = 86_400_000_000;
     let mut reader = db::open_reader(chosen.cfg.klines.database.reveal(), &chosen.cfg.capture.data_dir)
         .context("there are no candles yet: run the compactor first")?;
-    // Yesterday, unless told otherwise.
+    // Yesterday by default.
     let midnight = Interval::D1.open_of(now_us());
     let to_us = chosen.to_us.unwrap_or(midnight);
     let from_us = chosen.from_us.unwrap_or(to_us - DAY_US);

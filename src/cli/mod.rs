@@ -1,7 +1,7 @@
 //! One file per subcommand: its arguments and a call into the room that does the work.
 //!
 //! Exit codes: 0 success, 1 failure with one plain sentence and what to do, 2 usage (arguments or configuration), from
-//! 10 on what a service manager may want to tell apart, 130 stopped by a signal where work can go on (`history`). The
+//! 10 on what a service manager may want to distinguish, 130 stopped by a signal where work can go on (`history`). The
 //! constants of `exit.rs` are all of them; `docs/operations.md` has the table.
 //! Data goes to stdout, everything else to stderr; a closed pipe is not an error.
 
@@ -50,7 +50,7 @@ pub enum Command {
     Compactor(compactor::Args),
     /// Rebuilds the lake from the log, or proves that the published one is what the log says.
     Replay(replay::Args),
-    /// The exchange's archive: lists, mirrors, tells what is here.
+    /// The exchange's archive: lists, mirrors, reports what is here.
     History(history::Args),
     /// How complete and how clean the recording is, per hour or day.
     Quality(quality::Args),

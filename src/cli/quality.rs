@@ -28,7 +28,7 @@ pub struct Args {
     /// One block per hour instead of one per day.
     #[arg(long)]
     hours: bool,
-    /// Print JSON: every symbol, every hole.
+    /// Print JSON: every symbol, every gap.
     #[arg(long, conflicts_with = "html")]
     json: bool,
     /// Print a page.

@@ -41,7 +41,7 @@ pub struct Args {
     /// Compare with the existing lake; exit code 1 on any difference.
     #[arg(long)]
     verify: bool,
-    /// Publish parts of the existing lake anew whose rows this version decodes otherwise.
+    /// Publish again the parts of the existing lake whose rows this version decodes otherwise.
     #[arg(long, conflicts_with_all = ["out", "verify"])]
     rewrite: bool,
     /// With --rewrite: also parts that would have fewer rows of a table than were published.
@@ -147,14 +147,14 @@ async fn play(cfg: &Config, args: &ServeArgs) -> anyhow::Result<()> {
     }
     text.push_str("playing begins with the first subscription; Ctrl-C ends\n");
     super::output::print_out(&text)?;
-    let mut told = false;
+    let mut announced = false;
     loop {
         tokio::select! {
             () = shutdown.wait() => break,
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
         }
-        if !told && sim.finished() {
-            told = true;
+        if !announced && sim.finished() {
+            announced = true;
             super::output::print_out("everything was played; REST is still answered\n")?;
         }
     }

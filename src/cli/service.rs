@@ -23,7 +23,7 @@ pub struct ServiceArg {
 }
 
 impl ServiceArg {
-    /// Reads the configuration anew at every SIGHUP; call it before anything that takes time.
+    /// Reads the configuration again at every SIGHUP; call it before anything that takes time.
     pub(super) fn reload(
         &self,
         started: &Arc<Config>,
@@ -77,7 +77,7 @@ pub(super) fn serve(service: impl Future<Output = anyhow::Result<()>>) -> anyhow
 /// Nobody waits for them any more.
 const HELPERS_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Signs of life for the service manager, and the word when the service was asked to stop.
+/// Signs of life for the service manager, and a notice when the service was asked to stop.
 pub(super) fn be_supervised(supervisor: &Supervisor, shutdown: &Shutdown) {
     // Alive until the process ends: a long last flush is no hang.
     let never = Shutdown::new();

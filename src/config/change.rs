@@ -1,4 +1,4 @@
-//! What differs between two configurations, by key; for a service that reads its file anew while it runs.
+//! What differs between two configurations, by key; for a service that reads its file again while it runs.
 //!
 //! Says what changed, never what it means to anybody.
 

@@ -47,7 +47,7 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
     candles(config, source, problems);
 }
 
-/// Open writers, each with half a row group on average. A number that somebody wrote is taken at its word; the default
+/// Open writers, each with half a row group on average. A number that somebody wrote is taken as it is; the default
 /// is no more than there are tables.
 fn writers(config: &Config, source: &Source, venues: u64, allowed: u64, problems: &mut Vec<Problem>) {
     const KEY: &str = "lake.max_open_writers";

@@ -30,7 +30,7 @@ pub struct Config {
     pub log: Log,
     /// Every key with its value as TOML text and where it came from, in file order.
     pub effective: Vec<(String, String, Origin)>,
-    /// What tells values apart, secret ones too.
+    /// What distinguishes values, secret ones too.
     pub(crate) fingerprints: BTreeMap<String, u64>,
 }
 

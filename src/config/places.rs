@@ -47,7 +47,7 @@ fn directories(config: &Config) -> Vec<Problem> {
         } else {
             continue;
         };
-        // A parent is told once, whatever is to be made below it.
+        // A parent is reported once, whatever is to be made below it.
         if problems.iter().all(|p| p.what != what) {
             let fix = "name a directory that this user may write to, or mount its disk for writing";
             problems.push(config.problem(key, what, fix));
@@ -79,7 +79,7 @@ fn on_one(config: &Config, key: &str, dir: &Path, inside: &[PathBuf]) -> Vec<Pro
     let Some(own) = device(dir).filter(|_| dir.exists()) else { return Vec::new() };
     let other = |path: &PathBuf| path.exists() && device(path).is_some_and(|other| other != own);
     let mut found: Vec<PathBuf> = inside.iter().map(|name| dir.join(name)).filter(other).collect();
-    // What is below one of them is told with it.
+    // What is below one of them is reported with it.
     let all = found.clone();
     found.retain(|path| path.parent().is_none_or(|above| !all.iter().any(|p| p == above)));
     let dir = dir.display();
@@ -143,17 +143,17 @@ mod tests {
         assert!(check(&cfg).is_empty(), "{:?}", check(&cfg));
         let link = |to: PathBuf| std::os::unix::fs::symlink(other.path(), to).unwrap();
         at.iter().for_each(|name| link(lake.join(name)));
-        // Below one that is told, and on the same disk as it.
+        // Below one that is reported, and on the same disk as it.
         std::fs::create_dir_all(other.path().join("exchange=binance-spot")).unwrap();
         ["quarantine", "acks"].iter().for_each(|name| link(log.join(name)));
         let problems = check(&cfg);
-        let told =
+        let reported =
             |path: &Path| problems.iter().any(|p| p.what.starts_with(&format!("{} is on another", path.display())));
         for name in &at[..4] {
-            assert!(told(&lake.join(name)), "{name}: {problems:?}");
+            assert!(reported(&lake.join(name)), "{name}: {problems:?}");
         }
-        assert!(told(&log.join("quarantine")) && told(&log.join("acks")), "{problems:?}");
-        assert_eq!(problems.len(), 6, "a venue that is not recorded is not asked for: {problems:?}");
+        assert!(reported(&log.join("quarantine")) && reported(&log.join("acks")), "{problems:?}");
+        assert_eq!(problems.len(), 6, "a venue that is not recorded is not checked: {problems:?}");
         assert!(problems.iter().all(|p| p.what.contains("rename") && p.fix.contains("move")), "{problems:?}");
     }
 

@@ -1,5 +1,5 @@
 //! From the shipped file, the user's file and the environment to a [`Config`]: every section is read, then their relations
-//! are checked, and all that is wrong is told at once.
+//! are checked, and all that is wrong is reported at once.
 
 use std::path::Path;
 

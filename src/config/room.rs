@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_does_not_hold_the_log_of_a_part_is_told_with_the_minutes_that_would_pass() {
+    fn a_disk_that_does_not_hold_the_log_of_a_part_is_reported_with_the_minutes_that_would_pass() {
         let hour = LogRoom {
             hour_bytes: 12 * GIB,
             measured: true,

@@ -59,7 +59,7 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Words whose value is nobody's business, wherever they stand in a name: `sslpassword=`, `api_key = `, `token_env = `.
+/// Words whose value is secret, wherever they are in a name: `sslpassword=`, `api_key = `, `token_env = `.
 const WORDS: [&str; 8] = ["password", "passwd", "pwd", "secret", "token", "key", "signature", "credential"];
 
 /// `text` without what may be secret in it: all between `://` and the last `@`, the query of a URL, and everything

@@ -166,7 +166,7 @@ impl<'de> MapAccess<'de> for Keys<'_, '_> {
     }
 }
 
-/// The value of a key, whose errors are in the words of the file.
+/// The value of a key, whose errors use the names of the file.
 struct Given<'a> {
     value: &'a Value,
     secret: bool,
@@ -222,7 +222,7 @@ impl<'de> Deserializer<'de> for Given<'_> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// One of a few words.
+    /// One of a few values.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,

@@ -127,7 +127,7 @@ impl Source {
         self.order.iter().filter_map(|k| self.values.get(k).map(|(v, o)| (k.clone(), shown(k, v), o.clone()))).collect()
     }
 
-    /// A number by key that another value does not have; it tells nothing of the value itself.
+    /// A number by key that another value does not have; it reveals nothing of the value itself.
     pub fn fingerprints(&self) -> BTreeMap<String, u64> {
         let of = |v: &Value| {
             let mut hasher = DefaultHasher::new();

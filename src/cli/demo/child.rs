@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 /// How long a service may take to stop before it is killed and that is reported.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
 
-/// Variable with the key that the simulated SBE market asks for; any value opens it.
+/// Variable with the key that the simulated SBE market requires; any value opens it.
 pub(super) const API_KEY_ENV: &str = "TAPEDECK_DEMO_API_KEY";
 
 pub(super) struct Child {
@@ -63,7 +63,7 @@ impl Child {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let tail: Vec<&str> = text.lines().rev().take(8).collect();
         let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n    ");
-        anyhow::anyhow!("the {} stopped ({status}); its last words in {}:\n    {tail}", self.name, self.log.display())
+        anyhow::anyhow!("the {} stopped ({status}); its last output in {}:\n    {tail}", self.name, self.log.display())
     }
 
     /// SIGTERM, then waits; an exit code other than 0 is an error.

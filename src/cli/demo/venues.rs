@@ -108,7 +108,7 @@ impl Part {
         !self.recordings.is_empty()
     }
 
-    /// What the simulator plays; it waits for every stream that the collector will ask for.
+    /// What the simulator plays; it waits for every stream that the collector will subscribe.
     pub(super) fn on_stage(&self, files: &Path, once: bool) -> SimVenue {
         let word = self.id.as_str();
         let source = if self.is_recorded() {

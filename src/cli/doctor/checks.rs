@@ -74,9 +74,7 @@ pub(super) fn file_system(kind: Option<u64>) -> Finding {
         Some(0xef53) => Finding::ok(WHAT, "ext4"),
         Some(0x5846_5342) => Finding::ok(WHAT, "xfs"),
         Some(other) => Finding::ok(WHAT, format!("number {other:#x}, no known trouble")),
-        None => {
-            Finding::unwise(WHAT, "cannot be told".into(), "see whether the directory of data.dir can be made".into())
-        }
+        None => Finding::unwise(WHAT, "is unknown".into(), "see whether the directory of data.dir can be made".into()),
     }
 }
 
@@ -204,7 +202,7 @@ mod tests {
     use super::*;
 
     fn verdict(f: Finding) -> Verdict {
-        // Whoever is told that something is wrong is told what to do.
+        // Every finding that reports a problem also says what to do.
         assert_eq!(f.verdict == Verdict::Ok, f.fix.is_none(), "{f:?}");
         assert!(f.text().starts_with(match f.verdict {
             Verdict::Ok => "ok",

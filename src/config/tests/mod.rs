@@ -180,9 +180,13 @@ fn every_wrong_value_of_a_section_is_told_with_its_line_and_keeps_no_other_from_
         ("venues.gate-spot.channel", 10, "unknown key", "did you mean \"channels\"?"),
         ("venues.gate-spot.channels", 11, "unknown channel \"trade\"", "did you mean \"trades\"?"),
     ] {
-        let told = problems.iter().find(|p| p.key == key && p.what.starts_with(what));
-        let told = told.unwrap_or_else(|| panic!("{key}: {problems:?}"));
-        assert_eq!((told.origin.as_str(), told.fix.as_str()), (format!("<text>, line {line}").as_str(), fix), "{key}");
+        let problem = problems.iter().find(|p| p.key == key && p.what.starts_with(what));
+        let problem = problem.unwrap_or_else(|| panic!("{key}: {problems:?}"));
+        assert_eq!(
+            (problem.origin.as_str(), problem.fix.as_str()),
+            (format!("<text>, line {line}").as_str(), fix),
+            "{key}"
+        );
     }
 }
 
