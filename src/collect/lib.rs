@@ -90,6 +90,8 @@ use venue::{Venue, venue};
 const RESUME_AFTER: Duration = Duration::from_secs(5);
 /// Closing handshakes take up to 3 s; whatever is not closed by then ends with its task.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// Tasks that are aborted then get so long to end.
+const ABORT_PATIENCE: Duration = Duration::from_millis(800);
 /// The status server disconnects whoever does not take his answer by then.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -260,9 +262,16 @@ async fn record_until(feed: &Arc<VenueFeed>, gap: Option<GapStart>, shutdown: &S
         }
         tokio::time::sleep(STOP_PATIENCE).await;
     };
+    let holders = Arc::strong_count(feed);
     tokio::select! {
-        () = record(feed, gap) => {}
+        () = record(feed, gap) => return,
         () = patience => warn!(venue = %feed.id, "not every connection closed in time; the others are aborted"),
+    }
+    // An aborted task ends when it is next polled, which may be on another thread, and then appends its ConnClose record:
+    // before the log is closed.
+    let end = Instant::now() + ABORT_PATIENCE;
+    while Arc::strong_count(feed) > holders && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
