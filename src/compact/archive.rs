@@ -20,7 +20,7 @@ use super::error::CompactError;
 use super::retirable::retire_one;
 use crate::failpoint;
 use crate::settings::Config;
-use fold::shelves::archive_dir;
+use fold::stored_logs::archive_dir;
 use lake::Lake;
 use model::VenueId;
 use ops::clock;

@@ -13,8 +13,8 @@ use wal_format::{AckError, AppendError, LineageError, OpenError, ReadError, Reti
 
 use super::missing::EvidenceMissing;
 use fold::account::Imbalance;
-use fold::shelves::ShelfError;
 use fold::source::SourceError;
+use fold::stored_logs::StoredLogsError;
 use lake::{Hour, LakeError, LakeLockError, Table};
 use model::{UnknownName, VenueId};
 use net::dial::TlsError;
@@ -230,7 +230,7 @@ pub enum CompactError {
     Lineage(#[from] LineageError),
     /// The logs of a venue.
     #[error(transparent)]
-    Shelf(#[from] ShelfError),
+    Shelf(#[from] StoredLogsError),
     /// The place of a reader.
     #[error(transparent)]
     Ack(#[from] AckError),

@@ -30,7 +30,7 @@ use super::error::CompactError;
 use super::settings::write_settings;
 use crate::settings::Config;
 use fold::gather::LogKind;
-use fold::shelves::shelves;
+use fold::stored_logs::stored_logs;
 use lake::find::manifests;
 use lake::hash::hex;
 use lake::lock::PATIENCE;
@@ -161,7 +161,7 @@ fn logs_of<'h>(
     holds: &'h [Hold],
 ) -> Result<Vec<Log<'h>>, CompactError> {
     let mut logs = Vec::new();
-    for (uuid, shelf, first_segment) in shelves(&cfg.capture.archive_root(), dir)? {
+    for (uuid, shelf, first_segment) in stored_logs(&cfg.capture.archive_root(), dir)? {
         let segments = shelf.list().map_err(CompactError::at("list", shelf.dir()))?;
         let own = segments.iter().filter(|s| s.foreign.is_none()).filter_map(SegmentInfo::run);
         logs.push(Log {

@@ -77,7 +77,7 @@ pub fn retire(
     let log = dir.file_name().unwrap_or_default().to_string_lossy();
     let jobs = candidates.iter().take(covered).map(|s| {
         let uuid = s.log_uuid.ok_or_else(|| CompactError::Nobodys { segment: s.path.clone() })?;
-        let to = fold::shelves::archive_dir(&cfg.capture.archive_root(), dir, &uuid);
+        let to = fold::stored_logs::archive_dir(&cfg.capture.archive_root(), dir, &uuid);
         Ok(Job { venue: id, log: log.to_string(), segment: s.path.clone(), to, level })
     });
     let jobs = jobs.collect::<Result<Vec<Job>, CompactError>>()?;

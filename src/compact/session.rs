@@ -362,7 +362,7 @@ impl<'a> Session<'a> {
                     if let Some(epoch) = self.gatherer.unnamed_run() {
                         self.gatherer.name_run(Run { epoch, incarnation: source.incarnation_of(epoch) });
                     }
-                    if self.gatherer.has_told() {
+                    if self.gatherer.has_reported_gaps() {
                         self.holes();
                     }
                     self.touched |= touched;

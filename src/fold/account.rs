@@ -1,6 +1,6 @@
-//! The books of one part: what was in the log range and what became of it.
+//! The ledger of one part: what was in the log range and what became of it.
 //!
-//! Counting happens per record in plain integers; the maps with names are made when a cut or a manifest needs
+//! Counting happens per record in plain integers; the maps with names are made when a checkpoint or a manifest needs
 //! them. [`Account::check`] asserts the identities that make "every frame is accounted for" more than a wish.
 
 use std::collections::BTreeMap;
@@ -116,16 +116,16 @@ pub struct Account {
     pub repeated: u64,
     /// Of them by table, in the order of [`Table::ALL`].
     duplicates: [u64; Table::ALL.len()],
-    /// Keys of rows that were forgotten before their time, for want of room: the rows may stand twice.
+    /// Keys of rows that were forgotten before their time, for want of room: the rows may be there twice.
     #[serde(default)]
     pub evicted_keys: u64,
     /// What the lines brought.
     pub lines: LineCounts,
-    /// Holes in ids, all of them.
+    /// Gaps in ids, all of them.
     pub gap_count: u64,
     /// The first [`LISTED_MAX`] of them.
     pub gaps: Vec<Gap>,
-    /// Holes asked for over REST; the first [`LISTED_MAX`] of them.
+    /// Gaps requested over REST; the first [`LISTED_MAX`] of them.
     pub repairs: Vec<Repair>,
     /// Unreadable ranges, all of them.
     pub lost_count: u64,
@@ -251,7 +251,7 @@ impl Account {
         Table::ALL.iter().zip(self.duplicates).filter(|(_, n)| *n > 0).map(|(t, n)| (*t, n)).collect()
     }
 
-    /// Notes that `n` ids from `first` to `last` came late; the gap that told them missing, if it is of this
+    /// Notes that `n` ids from `first` to `last` came late; the gap that reported them missing, if it is of this
     /// part, is that much smaller.
     #[cold]
     pub fn filled(&mut self, channel: Channel, symbol: &str, first: i64, last: i64, n: u64) {
@@ -290,7 +290,7 @@ impl Account {
         self.channels[OTHER].control += 1;
     }
 
-    /// Counts a frame that did not decode. `channel` is a word that may be none of ours.
+    /// Counts a frame that did not decode. `channel` is a name that may be none of ours.
     pub fn undecodable(&mut self, channel: &str) {
         let index = match channel.parse::<Channel>() {
             Ok(c) => c as usize,
@@ -302,7 +302,7 @@ impl Account {
         }
     }
 
-    /// Notes a hole in ids.
+    /// Notes a gap in ids.
     pub fn gap(&mut self, gap: Gap) {
         self.gap_count += 1;
         if self.gaps.len() < LISTED_MAX {
@@ -310,7 +310,7 @@ impl Account {
         }
     }
 
-    /// Notes a hole that was asked for over REST.
+    /// Notes a gap that was requested over REST.
     pub fn repaired(&mut self, repair: Repair) {
         if self.repairs.len() < LISTED_MAX {
             self.repairs.push(repair);
@@ -364,7 +364,7 @@ impl Account {
         })
     }
 
-    /// Records by the word of their kind; kinds of newer versions as `kind_<n>`.
+    /// Records by the name of their kind; kinds of newer versions as `kind_<n>`.
     pub fn by_kind(&self) -> BTreeMap<String, u64> {
         (0_u8..=u8::MAX).zip(&self.kinds).filter(|(_, n)| **n > 0).map(|(raw, n)| (kind_word(raw), *n)).collect()
     }
@@ -399,7 +399,7 @@ impl Account {
     }
 }
 
-/// The word of a record kind.
+/// The name of a record kind.
 fn kind_word(raw: u8) -> String {
     match Kind::from_raw(raw) {
         Some(Kind::Data) => "data",

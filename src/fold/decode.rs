@@ -1,5 +1,5 @@
 //! One stored frame to rows, or the reason why not. A frame that fails leaves no row behind; of one that holds several
-//! independent items (trades in an array, entries of a listing) those that fail are told in [`Rows::odd`].
+//! independent items (trades in an array, entries of a listing) those that fail are reported in [`Rows::odd`].
 //!
 //! Decodes straight from the reader's bytes; what is rare (a REST meta, a channel guess for a damaged frame)
 //! allocates, what is frequent does not.
@@ -12,9 +12,9 @@ use venue::{DecodeError, Frame, FrameKind, Venue};
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Rows of this channel stand in [`FrameDecoder::rows`]; possibly none.
+    /// Rows of this channel are in [`FrameDecoder::rows`]; possibly none.
     Rows(Channel),
-    /// A listing stands in `rows.listings`.
+    /// A listing is in `rows.listings`.
     Symbols,
     /// No rows by nature.
     Control,
@@ -40,7 +40,7 @@ pub struct FrameDecoder {
     venue: &'static Venue,
     /// Rows of the frame decoded last; empty after anything but `Rows` and `Symbols`.
     pub rows: Rows,
-    /// The frame decoded last is a body that was fetched for a hole.
+    /// The frame decoded last is a body that was fetched for a gap.
     pub backfilled: bool,
     /// It was so large that the room its rows took is given back.
     was_large: bool,
@@ -154,8 +154,8 @@ pub(super) fn encoding_of(record: &RecordRef<'_>) -> &'static str {
     }
 }
 
-/// The channel and the symbol a damaged frame seems to belong to, by what tells its stream: the channel in venue-neutral
-/// words where the venue knows it, else as the venue writes it.
+/// The channel and the symbol a damaged frame seems to belong to, by what identifies its stream: the channel in venue-neutral
+/// names where the venue knows it, else as the venue writes it.
 fn guess(venue: &Venue, payload: &[u8], binary: bool) -> (String, Option<String>) {
     let Some(key) = venue.frames.stream_of(payload, binary) else { return ("unknown".into(), None) };
     let channel = match venue.frames.channel_of(key) {

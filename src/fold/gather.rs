@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  record --> hour? --> decode --> came before? --> table buffers --(full group)--> staged pieces
-//!                                     +--> account, payload hash, id book
+//!                                     +--> account, payload hash, id ledger
 //! ```
 //!
 //! [`Gatherer`] is everything the rows of a log depend on besides the log: it is a fold over records, knows no
@@ -16,7 +16,7 @@ use wal_format::{Kind, LostRange, LostReason, RecordRef, Run, SegmentId, Seq, re
 use super::decode::{FrameDecoder, Undecodable, Verdict, encoding_of};
 use super::dedupe::{Carrier, Dedupe, FetchedIds, SavedDedupe};
 use super::hour::{HourClock, part_end_ns};
-use super::ids::{IdBook, IdGap, SavedIds};
+use super::ids::{IdGap, IdLedger, SavedIds};
 use super::part::OpenPart;
 use super::records::{clock_step, epoch_detail, event_kind, repair, silent};
 use super::route;
@@ -43,17 +43,17 @@ pub struct Continuation {
     /// SHA-256 of the manifest published last, lower-case hex; in a manifest that is the one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_sha256: Option<String>,
-    /// Why nothing is remembered that was known before; told as an event by the next part.
+    /// Why nothing is remembered that was known before; the next part reports it as an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgotten: Option<String>,
 }
 
-/// How often a part was published anew, and instead of what.
+/// How often a part was published again, and instead of what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revision {
     /// 0 = as it was published first.
     pub number: u32,
-    /// SHA-256 of the manifests it stands in the place of, the newest first.
+    /// SHA-256 of the manifests it replaces, the newest first.
     pub supersedes: Vec<String>,
 }
 
@@ -77,7 +77,7 @@ pub enum LogKind {
     /// What a collector heard.
     #[default]
     Collected,
-    /// What a repairer fetched for holes of it: ids here and there, no order, no gaps of its own.
+    /// What a repairer fetched for gaps of it: ids here and there, no order, no gaps of its own.
     Repairs,
 }
 
@@ -85,22 +85,22 @@ pub enum LogKind {
 pub struct Gatherer {
     kind: LogKind,
     decoder: FrameDecoder,
-    ids: IdBook,
+    ids: IdLedger,
     dedupe: Dedupe,
     hours: HourClock,
     clock_offset_ns: Option<i64>,
     settings: WriteSettings,
-    /// Losses met while no part was open: they belong to the next one.
+    /// Lost ranges met while no part was open: they belong to the next one.
     lost_before: Vec<LostRange>,
     /// Rows of the record in work that stay although a row with their id is there.
     again: Vec<(Table, String)>,
-    /// Symbols at which the interner is made anew: those that came and went are left out then.
+    /// Symbols at which the interner is made again: those that came and went are left out then.
     symbols_max: usize,
-    /// Holes told since somebody asked; `None` while nobody wants to know.
-    told: Option<Vec<IdGap>>,
+    /// Gaps reported since the last [`Gatherer::take_reported_gaps`]; `None` before the first call.
+    reported: Option<Vec<IdGap>>,
     /// SHA-256 of the manifest published last.
     previous_sha256: Option<String>,
-    /// Why nothing is remembered, until it is told.
+    /// Why nothing is remembered, until that is reported.
     forgotten: Option<String>,
     /// That of the open part.
     revision: Revision,
@@ -112,11 +112,11 @@ pub struct Gatherer {
     pub part: Option<OpenPart>,
 }
 
-/// Holes kept for whoever asks; beyond it he learns of them from the manifest.
-const TOLD_MAX: usize = 10_000;
+/// Gaps kept for [`Gatherer::take_reported_gaps`]; those beyond it are only in the manifest.
+const REPORTED_MAX: usize = 10_000;
 /// Texts that the interner may hold in any case.
 const SYMBOLS_MIN: usize = 10_000;
-/// Lost ranges kept until a part begins that can tell them; further ones widen the last one.
+/// Lost ranges kept until a part begins that can report them; further ones widen the last one.
 const LOST_BEFORE_MAX: usize = 1_000;
 
 impl Gatherer {
@@ -133,7 +133,7 @@ impl Gatherer {
         let mut decoder = FrameDecoder::new(venue);
         let repairs = kind == LogKind::Repairs;
         let hour = continuation.hour.unwrap_or_default();
-        let ids = IdBook::load(venue, &continuation.ids, &mut decoder.rows.symbols, repairs, hour)?;
+        let ids = IdLedger::load(venue, &continuation.ids, &mut decoder.rows.symbols, repairs, hour)?;
         let mut dedupe = Dedupe::load(&continuation.dedupe, &mut decoder.rows.symbols);
         if repairs {
             dedupe = dedupe.of_repairs();
@@ -145,7 +145,7 @@ impl Gatherer {
             ids,
             dedupe,
             again: Vec::new(),
-            told: None,
+            reported: None,
             hours: HourClock::after(continuation.hour.map(Hour)),
             clock_offset_ns: continuation.clock_offset_ns,
             settings,
@@ -176,20 +176,20 @@ impl Gatherer {
         }
     }
 
-    /// What a log of repairs holds of the hole in work.
+    /// What a repair log holds of the gap in work.
     pub fn fetched_ids(&self) -> &FetchedIds {
         self.dedupe.fetched_ids()
     }
 
     /// True when [`Gatherer::take_reported_gaps`] has something.
     #[inline]
-    pub fn has_told(&self) -> bool {
-        self.told.as_ref().is_some_and(|t| !t.is_empty())
+    pub fn has_reported_gaps(&self) -> bool {
+        self.reported.as_ref().is_some_and(|gaps| !gaps.is_empty())
     }
 
-    /// The holes told since the last call, which stayed open; from the first call on they are kept for the next.
+    /// The gaps reported since the last call, which stayed open; from the first call on they are kept for the next.
     pub fn take_reported_gaps(&mut self) -> Vec<IdGap> {
-        self.told.replace(Vec::new()).unwrap_or_default()
+        self.reported.replace(Vec::new()).unwrap_or_default()
     }
 
     /// The name of an interned symbol.
@@ -197,7 +197,7 @@ impl Gatherer {
         self.decoder.rows.symbols.name(id)
     }
 
-    /// Tells what waited: the log ends here.
+    /// Reports what waited: the log ends here.
     pub fn finish(&mut self) {
         let Some(part) = self.part.as_ref() else { return };
         let common = Common {
@@ -211,16 +211,16 @@ impl Gatherer {
 
     #[cold]
     fn settle(&mut self, common: &Common, all: bool) -> u32 {
-        let holes = self.ids.settle(self.dedupe.now_ns(), all, &self.decoder.rows.symbols);
-        let Some(part) = self.part.as_mut().filter(|_| !holes.is_empty()) else { return 0 };
-        route::report(common, &holes, &self.decoder.rows.symbols, part);
-        if let Some(told) = self.told.as_mut().filter(|t| t.len() < TOLD_MAX) {
-            told.extend(holes);
+        let gaps = self.ids.settle(self.dedupe.now_ns(), all, &self.decoder.rows.symbols);
+        let Some(part) = self.part.as_mut().filter(|_| !gaps.is_empty()) else { return 0 };
+        route::report_gaps(common, &gaps, &self.decoder.rows.symbols, part);
+        if let Some(reported) = self.reported.as_mut().filter(|gaps| gaps.len() < REPORTED_MAX) {
+            reported.extend(gaps);
         }
         1 << Table::Events as u32
     }
 
-    /// The interner of all buffered rows, the id book and the drift noted in the open part.
+    /// The interner of all buffered rows, the id ledger and the drift noted in the open part.
     pub fn decoder(&mut self) -> &mut FrameDecoder {
         &mut self.decoder
     }
@@ -262,7 +262,7 @@ impl Gatherer {
     }
 
     /// The epoch of the record just taken, if it is the first one of its run that is seen here: before anything else
-    /// [`Gatherer::name_run`] has to be told which run that is.
+    /// [`Gatherer::name_run`] has to be given which run that is.
     #[inline]
     pub fn unnamed_run(&self) -> Option<u32> {
         self.unnamed
@@ -277,7 +277,7 @@ impl Gatherer {
         }
     }
 
-    /// The open part, or the next one, is published anew.
+    /// The open part, or the next one, is published again.
     pub fn revise(&mut self, revision: Revision) {
         self.revision = revision;
     }
@@ -328,7 +328,7 @@ impl Gatherer {
         let hour = self.hours.hour_of(record.ts_recv_ns);
         self.hours.advance(hour);
         if self.part.is_none() {
-            if self.decoder.rows.symbols.len() > self.symbols_max && !self.has_told() {
+            if self.decoder.rows.symbols.len() > self.symbols_max && !self.has_reported_gaps() {
                 self.renew_symbols();
             }
             let ends_ns = part_end_ns(hour, record.ts_recv_ns, self.settings.part_minutes);
@@ -351,13 +351,13 @@ impl Gatherer {
             conn: record.conn as i32,
             flags: 0,
         };
-        let mut told =
+        let mut reported =
             if self.ids.is_due(self.dedupe.now_ns()) { self.settle(&Common { conn: 0, ..common }, false) } else { 0 };
         if self.forgotten.is_some() {
-            told |= self.tell_forgotten(&common);
+            reported |= self.report_forgotten(&common);
         }
         if self.ids.has_news() {
-            told |= self.tell(&Common { conn: 0, ..common });
+            reported |= self.report_news(&Common { conn: 0, ..common });
         }
         let Some(part) = self.part.as_mut() else { return 0 };
         part.account.record(record.kind_raw, record.seq.0, record.ts_recv_ns);
@@ -379,7 +379,7 @@ impl Gatherer {
                         }
                         part.account.decoded(channel);
                         if !self.decoder.rows.odd.is_empty() {
-                            told |= in_part(part, &common, record, &self.decoder.rows.odd, Some(channel));
+                            reported |= in_part(part, &common, record, &self.decoder.rows.odd, Some(channel));
                             // A body that was fetched explains no id that is missing later.
                             if from.is_some() {
                                 self.ids.unread(Some(channel), &self.decoder.rows.odd.symbols, record.seq.0);
@@ -394,7 +394,7 @@ impl Gatherer {
                     Verdict::Symbols => {
                         part.account.listing();
                         if !self.decoder.rows.odd.is_empty() {
-                            told |= in_part(part, &common, record, &self.decoder.rows.odd, None);
+                            reported |= in_part(part, &common, record, &self.decoder.rows.odd, None);
                         }
                         listing(part, &common, &mut self.decoder.rows)
                     }
@@ -414,14 +414,14 @@ impl Gatherer {
             None => 0,
         };
         if self.ids.has_news() || !self.again.is_empty() {
-            told |= self.tell(&Common { conn: 0, flags: 0, ..common });
+            reported |= self.report_news(&Common { conn: 0, flags: 0, ..common });
         }
-        touched | told
+        touched | reported
     }
 
     /// Ids and connections are those of a log that begins: whoever reads the rows has to know.
     #[cold]
-    fn tell_forgotten(&mut self, common: &Common) -> u32 {
+    fn report_forgotten(&mut self, common: &Common) -> u32 {
         let (Some(cause), Some(part)) = (self.forgotten.take(), self.part.as_mut()) else { return 0 };
         let detail =
             json!({ "cause": cause, "note": "ids begin anew; a gap or a repeat across this point is not seen" });
@@ -431,15 +431,15 @@ impl Gatherer {
         1 << Table::Events as u32
     }
 
-    /// What ids and contents said of the record, besides holes.
+    /// What ids and contents said of the record, besides gaps.
     #[cold]
-    fn tell(&mut self, common: &Common) -> u32 {
+    fn report_news(&mut self, common: &Common) -> u32 {
         let Self { ids, decoder, part, again, .. } = self;
         let news = ids.take_news(&decoder.rows.symbols);
         let Some(part) = part.as_mut() else { return 0 };
         let rows = &mut decoder.rows;
         let drift = &mut rows.drift;
-        route::tell(common, &news, &rows.symbols, part, &mut |channel, sample| {
+        route::report_news(common, &news, &rows.symbols, part, &mut |channel, sample| {
             drift.note(&format!("id far from those before: {channel}"), sample.as_bytes());
         });
         for (table, symbol) in again.drain(..) {
@@ -529,7 +529,7 @@ pub fn missing_beginning(record: &RecordRef<'_>) -> Option<LostRange> {
     })
 }
 
-/// The row that tells a loss stands at the first lost seq.
+/// The row that reports a lost range is at the first lost seq.
 fn note_lost(part: &mut OpenPart, lost: &LostRange) {
     part.account.lost(lost);
     let common = Common {

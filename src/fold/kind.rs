@@ -1,4 +1,4 @@
-//! What the fold asks of each kind of row, in one place: its table, what tells it from other rows, how it is pushed. What
+//! What the fold needs of each kind of row, in one place: its table, what identifies it, how it is pushed. What
 //! it says of itself is [`RowKind`]'s, the order of the kinds that of [`model::each_kind`].
 
 use crate::dedupe::key::{self, RowKey};
@@ -28,7 +28,7 @@ macro_rules! kinds {
             #[inline]
             fn key(&self, $rows: &Rows) -> RowKey {
                 let $r = self;
-                let _ = $rows; // asked for words
+                let _ = $rows; // only some kinds need names
                 $key
             }
 

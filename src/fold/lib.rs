@@ -1,4 +1,4 @@
-//! The one way from records to rows: decode, route, de-duplicate, ids and gaps, hour, cut. Used by whoever reads a log
+//! The one way from records to rows: decode, route, de-duplicate, ids and gaps, hour, part. Used by whoever reads a log
 //! and wants rows: the compactor, candles, replay.
 //!
 //! ```text
@@ -22,8 +22,8 @@ mod kind;
 pub mod part;
 mod records;
 mod route;
-pub mod shelves;
 pub mod source;
+pub mod stored_logs;
 
 pub use hold::hold;
 

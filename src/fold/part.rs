@@ -1,4 +1,4 @@
-//! One part in memory: a contiguous range of one log inside one hour, as rows and books.
+//! One part in memory: a contiguous range of one log inside one hour, as rows and a ledger.
 //!
 //! Knows no record and no file: [`super::gather`] fills it, the compactor empties it.
 
@@ -95,7 +95,7 @@ impl TablePart {
 pub struct OpenPart {
     /// Its hour.
     pub hour: Hour,
-    /// Where its first record stands.
+    /// Where its first record is.
     pub first: Position,
     /// A record received at or behind this opens the next part, ns since 1970-01-01 UTC.
     pub ends_ns: u64,
@@ -105,7 +105,7 @@ pub struct OpenPart {
     pub settings: WriteSettings,
     /// By table, in the order of [`Table::ALL`].
     pub tables: Vec<TablePart>,
-    /// Books.
+    /// The ledger.
     pub account: Account,
     /// Payloads.
     pub hash: PayloadHash,
@@ -146,7 +146,7 @@ impl OpenPart {
         self.tables[table as usize].buffer.get_or_insert_with(|| TableBuffer::new(table, &self.settings))
     }
 
-    /// The buffer of `table` beside the books.
+    /// The buffer of `table` beside the ledger.
     #[inline]
     pub(crate) fn buffer_and_account(&mut self, table: Table) -> (&mut TableBuffer, &mut Account) {
         let of_table = &mut self.tables[table as usize];

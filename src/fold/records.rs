@@ -6,7 +6,7 @@ use wal_format::RecordRef;
 use lake::manifest::Repair;
 use model::row::Drift;
 
-/// Steps of the wall clock against the monotonic one above this are told, ns.
+/// Steps of the wall clock against the monotonic one above this are reported, ns.
 const CLOCK_STEP_NS: i64 = 50_000_000;
 
 /// Kind and detail of an `Event` record: `{"kind": ..., "detail": {...}}`; anything else is kept whole.
@@ -33,7 +33,7 @@ pub(super) fn silent(drift: &mut Drift, detail: &str) {
     }
 }
 
-/// What a repairer says about a hole; see [`compact::repair`].
+/// What a repairer says about a gap; see [`compact::repair`].
 pub(super) fn repair(detail: &str) -> Option<Repair> {
     serde_json::from_str(detail).ok()
 }
@@ -46,7 +46,7 @@ pub(super) fn epoch_detail(record: &RecordRef<'_>) -> String {
     }
 }
 
-/// Compares a clock record with the one before; the step if it is worth telling.
+/// Compares a clock record with the one before; the step if it is worth reporting.
 pub(super) fn clock_step(offset_ns: &mut Option<i64>, payload: &[u8]) -> Option<i64> {
     let (wall, mono) = payload.split_first_chunk::<8>()?;
     let mono = mono.first_chunk::<8>()?;
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_step_above_fifty_milliseconds_is_told() {
+    fn only_a_step_above_fifty_milliseconds_is_reported() {
         let mut offset = None;
         assert_eq!(clock_step(&mut offset, &clock(1_000_000_000, 0)), None, "nothing to compare with");
         assert_eq!(clock_step(&mut offset, &clock(2_050_000_000, 1_000_000_000)), None, "exactly 50 ms");

@@ -1,13 +1,13 @@
 //! Decoded rows into the buffers of their tables, with what the ids say about each row.
 //!
 //! The only loop that runs once per row: a few stores and two comparisons. Rows that came before are left out here.
-//! Everything named (symbols of gaps, event details) is made only when there is something to tell.
+//! Everything named (symbols of gaps, event details) is made only when there is something to report.
 
 use serde_json::json;
 
 use super::account::Account;
 use super::dedupe::{Carrier, Dedupe};
-use super::ids::{FORGET_HOURS, IdBook, IdGap, News};
+use super::ids::{FORGET_HOURS, IdGap, IdLedger, News};
 use super::kind::Kind;
 use super::part::OpenPart;
 use lake::manifest::Gap;
@@ -22,7 +22,7 @@ pub(crate) fn frame(
     common: &Common,
     from: Option<Carrier>,
     rows: &Rows,
-    ids: &mut IdBook,
+    ids: &mut IdLedger,
     dedupe: &mut Dedupe,
     part: &mut OpenPart,
     again: &mut Vec<(Table, String)>,
@@ -91,7 +91,7 @@ impl Route<'_> {
     }
 }
 
-/// Ids that came late: the gaps that told them missing are smaller.
+/// Ids that came late: the gaps that reported them missing are smaller.
 #[cold]
 fn filled(rows: &Rows, marks: &[RowMark], part: &mut OpenPart) {
     let mut marks = marks.iter().copied();
@@ -107,9 +107,9 @@ fn filled_by<K: Kind>(of: &[K], symbols: &Interner, marks: &mut impl Iterator<It
     }
 }
 
-/// What ids say besides holes, as rows of `events`; odd ids only as drift: `odd` is called for each.
+/// What ids say besides gaps, as rows of `events`; odd ids only as drift: `odd` is called for each.
 #[cold]
-pub(crate) fn tell(
+pub(crate) fn report_news(
     common: &Common,
     news: &[News],
     symbols: &Interner,
@@ -138,25 +138,25 @@ pub(crate) fn tell(
     }
 }
 
-/// Holes that stayed open become rows of `events` and entries of the manifest.
+/// Gaps that stayed open become rows of `events` and entries of the manifest.
 #[cold]
-pub(crate) fn report(common: &Common, holes: &[IdGap], symbols: &Interner, part: &mut OpenPart) {
-    for hole in holes {
-        let (channel, symbol) = (hole.channel.as_str(), symbols.name(hole.symbol));
+pub(crate) fn report_gaps(common: &Common, gaps: &[IdGap], symbols: &Interner, part: &mut OpenPart) {
+    for gap in gaps {
+        let (channel, symbol) = (gap.channel.as_str(), symbols.name(gap.symbol));
         let detail = json!({
-            "cause": hole.cause, "channel": channel, "from": hole.from, "symbol": symbol, "to": hole.to,
-            "after_us": hole.after_us, "before_us": hole.before_us,
+            "cause": gap.cause, "channel": channel, "from": gap.from, "symbol": symbol, "to": gap.to,
+            "after_us": gap.after_us, "before_us": gap.before_us,
         })
         .to_string();
-        part.event(common, &Event { symbol: Some(hole.symbol), ts_event_us: None, kind: "gap", detail: &detail });
+        part.event(common, &Event { symbol: Some(gap.symbol), ts_event_us: None, kind: "gap", detail: &detail });
         part.account.gap(Gap {
             channel: channel.to_owned(),
             symbol: symbol.to_owned(),
-            from_id: hole.from,
-            to_id: hole.to,
-            cause: hole.cause.to_owned(),
-            after_us: hole.after_us,
-            before_us: hole.before_us,
+            from_id: gap.from,
+            to_id: gap.to,
+            cause: gap.cause.to_owned(),
+            after_us: gap.after_us,
+            before_us: gap.before_us,
             filled: 0,
         });
     }

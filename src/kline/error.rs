@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::RecvError;
 
-use fold::shelves::ShelfError;
 use fold::source::SourceError;
+use fold::stored_logs::StoredLogsError;
 use model::{UnknownName, VenueId};
 use ops::supervise::Panicked;
 use wal_format::{AckError, LineageError};
@@ -23,7 +23,7 @@ pub enum KlineError {
     Source(#[from] SourceError),
     /// The logs of a venue.
     #[error(transparent)]
-    Shelf(#[from] ShelfError),
+    Shelf(#[from] StoredLogsError),
     /// A state was stored by a newer version.
     #[error(transparent)]
     State(#[from] UnknownName),

@@ -21,7 +21,7 @@ use super::registry::SymbolPeriodRegistry;
 use super::store::{DoubleBufferedKlineStore, LatestSlots};
 use capture::Capture;
 use fold::source::{RecordSource, RecordedLog, Step};
-use fold::{hold, shelves::tapes};
+use fold::{hold, stored_logs::logs_from};
 use model::{Channel, VenueId};
 
 /// The database below the output directory.
@@ -70,7 +70,7 @@ impl Records {
     fn open(cfg: &Capture, dir: &Path, from_ns: u64, to_ns: u64) -> Result<Records, KlineError> {
         // Nobody deletes from a log that can only be read.
         let holds = hold(&cfg.archive_root(), dir, "replay --klines").unwrap_or_default();
-        let tapes = tapes(&cfg.archive_root(), dir, from_ns)?.into();
+        let tapes = logs_from(&cfg.archive_root(), dir, from_ns)?.into();
         let mut records = Records { _holds: holds, tapes, log: None, next: None, from_ns, to_ns, lost: 0 };
         records.read()?;
         Ok(records)

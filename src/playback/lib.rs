@@ -20,7 +20,7 @@ use std::str::FromStr;
 use venue_sim::{Access, Pace, RecordingSource, Repeat, Sim, SimConfig, SimVenue, Source, StartWhen};
 
 use capture::Capture;
-use fold::shelves::{ShelfError, shelves};
+use fold::stored_logs::{StoredLogsError, stored_logs};
 use model::VenueId;
 use recording::{LogRecording, Range};
 use venue::venue;
@@ -85,7 +85,7 @@ pub enum PlaybackError {
     },
     /// Logs cannot be listed.
     #[error(transparent)]
-    Shelf(#[from] ShelfError),
+    Shelf(#[from] StoredLogsError),
     /// Nothing was recorded.
     #[error(
         "there is nothing to serve: no configured venue has a log\n  where: {}\n  fix:   record first, or name the configuration of the recording",
@@ -114,7 +114,7 @@ pub async fn serve(cfg: &Capture, access: Access, args: &ServeArgs) -> Result<Si
     let mut stage = Vec::new();
     for id in wanted {
         let venue = venue(id);
-        if args.venues.is_empty() && shelves(&cfg.archive_root(), &cfg.wal_dir(id))?.is_empty() {
+        if args.venues.is_empty() && stored_logs(&cfg.archive_root(), &cfg.wal_dir(id))?.is_empty() {
             tracing::info!(venue = %id, "it has no log and is not served");
             continue;
         }

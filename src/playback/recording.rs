@@ -16,8 +16,8 @@ use wal_format::{Hold, Kind, Position, RecordRef, SegmentDirs, SegmentId, error_
 
 use capture::Capture;
 use fold::hold;
-use fold::shelves::{ShelfError, tapes};
 use fold::source::{RecordSource, RecordedLog, Step};
+use fold::stored_logs::{StoredLogsError, logs_from};
 use model::RestMeta;
 use venue::{StreamKey, Venue};
 
@@ -106,7 +106,7 @@ impl LogRecording {
     ///
     /// # Errors
     /// When a directory or a segment cannot be read.
-    pub fn open(cfg: &Capture, venue: &'static Venue, range: Range) -> Result<LogRecording, ShelfError> {
+    pub fn open(cfg: &Capture, venue: &'static Venue, range: Range) -> Result<LogRecording, StoredLogsError> {
         let dir = cfg.wal_dir(venue.id());
         // Before anything is listed: what is listed stays.
         let holds = hold(&cfg.archive_root(), &dir, "replay --serve").unwrap_or_else(|err| {
@@ -114,7 +114,7 @@ impl LogRecording {
             tracing::warn!(venue = %venue.id(), error = error_chain(&err), "what is played is not kept from being deleted");
             Vec::new()
         });
-        let found = tapes(&cfg.archive_root(), &dir, range.from_ns.saturating_sub(LEAD_NS))?;
+        let found = logs_from(&cfg.archive_root(), &dir, range.from_ns.saturating_sub(LEAD_NS))?;
         Ok(LogRecording {
             venue,
             range,

@@ -41,7 +41,7 @@ impl Session<'_> {
         let done = publish(&self.place, &mut self.gatherer, end, cut).map_err(CompactError::hour("publish", hour));
         self.publish_held.set(0);
         let Some(published) = done? else { return Ok(()) };
-        if self.gatherer.has_told() {
+        if self.gatherer.has_reported_gaps() {
             self.holes();
         }
         if let Some(repair_queue) = &self.worker.repair_queue {

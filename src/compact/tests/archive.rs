@@ -3,7 +3,7 @@
 use wal_format::{LogReader, Position, ReaderOptions, SegmentDirs, Step};
 
 use super::*;
-use fold::shelves::archive_dir;
+use fold::stored_logs::archive_dir;
 
 fn archived(cfg: &mut Config) {
     cfg.capture.wal.archive = capture::Archive::Zstd;

@@ -311,7 +311,7 @@ fn an_archive_is_made_and_the_segment_stays_when_its_manifest_went_meanwhile() {
     let job = crate::archive::Job {
         venue: VenueId::BinanceSpot,
         log: "binance-spot".into(),
-        to: fold::shelves::archive_dir(&cfg.capture.archive_root(), &bed.wal(), &first.log_uuid.unwrap()),
+        to: fold::stored_logs::archive_dir(&cfg.capture.archive_root(), &bed.wal(), &first.log_uuid.unwrap()),
         segment: first.path.clone(),
         level: 1,
     };

@@ -23,7 +23,7 @@ use model::unit::Unit;
 pub const KEPT: [usize; Interval::COUNT] = [120, 24, 8, 6, 4, 2, 2];
 /// Gaps remembered for bars that are not there yet.
 const GAPS_MAX: usize = 64;
-/// Flat bars made in one go; a longer silence leaves a hole, because nobody knows whether the market was open.
+/// Flat bars made in one go; a longer silence leaves a gap, because nobody knows whether the market was open.
 const MAX_FLAT: i64 = 1_500;
 
 /// A change that is more than an update of an open bar.
@@ -38,7 +38,7 @@ pub struct BarEvent {
 /// See [`BarEvent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The bar is final; told once.
+    /// The bar is final; reported once.
     Closed(KlineData),
     /// A final bar changed; its revision grew.
     Revised(KlineData),
@@ -91,13 +91,13 @@ impl KlineGenerator {
 
     /// The open bars by period index; empty ones before the first trade.
     pub fn open_bars(&self) -> &[KlineData; Interval::COUNT] {
-        debug_assert!(self.run.is_empty(), "asked in the middle of a batch");
+        debug_assert!(self.run.is_empty(), "called in the middle of a batch");
         &self.open
     }
 
     /// The bars of an interval that are in memory, oldest first, the open one last.
     pub fn kept(&self, interval: Interval) -> impl Iterator<Item = &KlineData> {
-        debug_assert!(self.run.is_empty(), "asked in the middle of a batch");
+        debug_assert!(self.run.is_empty(), "called in the middle of a batch");
         let i = interval.index();
         self.closed[i].iter().chain([&self.open[i]]).filter(|b| !b.is_empty())
     }
@@ -425,7 +425,7 @@ impl KlineGenerator {
             what: What::Old { open_time_us, tick: *tick, unit: self.unit, before_us: first },
         });
         if open_time_us > first {
-            // A bar that was never made stands between those that are here: they go on at its close all the same.
+            // A bar that was never made lies between those that are here: they go on at its close all the same.
             self.go_on(interval, open_time_us, t.price, events);
             return;
         }

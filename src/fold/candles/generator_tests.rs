@@ -27,11 +27,11 @@ fn tick(ts_us: i64, id: i64, price: i64, amount: i64, taker_buy: bool) -> Tick {
     }
 }
 
-/// All bars the events and the open bars tell of, newest state last.
+/// All bars of the events and the open bars, newest state last.
 #[derive(Default)]
-struct Told(BTreeMap<(Interval, i64), KlineData>);
+struct Reported(BTreeMap<(Interval, i64), KlineData>);
 
-impl Told {
+impl Reported {
     fn hear(&mut self, events: &mut Vec<BarEvent>) {
         for event in events.drain(..) {
             match event.what {
@@ -94,23 +94,23 @@ proptest! {
                 arrival.insert(b - 1, late);
             }
         }
-        let (mut g, mut told, mut events) = (KlineGenerator::new(), Told::default(), Vec::new());
+        let (mut g, mut reported, mut events) = (KlineGenerator::new(), Reported::default(), Vec::new());
         for t in &arrival {
             g.apply(t, &mut events).unwrap();
-            told.hear(&mut events);
+            reported.hear(&mut events);
         }
         for (i, bar) in g.open_bars().iter().enumerate() {
-            told.0.insert((Interval::ALL[i], bar.open_time_us), *bar);
+            reported.0.insert((Interval::ALL[i], bar.open_time_us), *bar);
         }
         for interval in Interval::ALL {
             let want = reference(&ticks, interval);
-            let got: BTreeMap<i64, _> = told.0.iter()
+            let got: BTreeMap<i64, _> = reported.0.iter()
                 .filter(|((i, _), bar)| *i == interval && bar.trade_count > 0)
                 .map(|((_, open), b)| (*open, (b.open, b.high, b.low, b.close, b.volume, b.quote_volume, b.trade_count, b.taker_buy_volume)))
                 .collect();
             prop_assert_eq!(&got, &want, "{}", interval);
             // Between the first and the last bar none is missing.
-            let opens: Vec<i64> = told.0.keys().filter(|(i, _)| *i == interval).map(|(_, o)| *o).collect();
+            let opens: Vec<i64> = reported.0.keys().filter(|(i, _)| *i == interval).map(|(_, o)| *o).collect();
             prop_assert!(opens.windows(2).all(|w| w[1] - w[0] == interval.len_us()));
         }
     }
@@ -155,7 +155,7 @@ fn silence_gives_flat_bars_at_the_close_before() {
 }
 
 #[test]
-fn a_silence_longer_than_anybody_can_vouch_for_leaves_a_hole() {
+fn a_silence_longer_than_anybody_can_vouch_for_leaves_a_gap() {
     let (mut g, mut events) = (KlineGenerator::new(), Vec::new());
     g.apply(&tick(MONDAY, 1, 700, 10, true), &mut events).unwrap();
     g.apply(&tick(MONDAY + 3_000 * MIN, 2, 800, 10, true), &mut events).unwrap();
@@ -288,7 +288,7 @@ fn flat_bars_behind_a_late_trade_go_on_at_its_price_wherever_its_bar_is() {
             g.kept(Interval::M1).filter(|b| is_flat(b) && b.open_time_us > MONDAY + 2 * MIN).all(|b| b.open == 800)
         );
         let revised = events.iter().filter(|e| e.interval == Interval::M1 && matches!(e.what, What::Revised(_)));
-        assert_eq!(revised.count() as i64, if silence == 5 { 3 } else { 120 }, "each of them is told");
+        assert_eq!(revised.count() as i64, if silence == 5 { 3 } else { 120 }, "each of them is reported");
         assert_eq!(g.open_bars()[0].close, 800);
         // An earlier one changes nothing of that.
         g.apply(&tick(MONDAY + MIN, 1, 600, 10, true), &mut events).unwrap();

@@ -1,4 +1,4 @@
-//! A row that arrives: over which connection, whether it came before, and how long that is asked.
+//! A row that arrives: over which connection, whether it came before, and how long that is checked.
 
 /// A key is forgotten after this time of the log, ns: lines differ by less.
 pub(super) const KEEP_NS: u64 = 20_000_000_000;

@@ -89,7 +89,7 @@ impl Behind {
         self.0.clear();
     }
 
-    /// Keys from this time on may still be asked for, however old they are.
+    /// Keys from this time on may still be needed, however old they are.
     pub(super) fn reach_ns(&self, now_ns: u64) -> u64 {
         let reach = |debt: &Debt| {
             // Those of the slack before it are there still.

@@ -1,7 +1,7 @@
-//! The ids that a log of repairs holds of the holes in work: ranges, so that a hole of any size is known as a whole.
+//! The ids that a repair log holds of the gaps in work: ranges, so that a gap of any size is known as a whole.
 //!
-//! A hole that is begun anew is asked for behind them, and a row of one of them came before, also when its content is
-//! remembered no more. They are forgotten when their hole ends: a venue may count anew.
+//! A gap that is started again is requested behind them, and a row of one of them came before, also when its content is
+//! no longer remembered. They are forgotten when their gap ends: a venue may restart its count.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use model::Channel;
 /// Ranges of one symbol; ids that would need more are not noted, and may be fetched twice.
 const RANGES_MAX: usize = 10_000;
 
-/// Channel word -> symbol -> ids that were fetched, both ends included, in order and apart from each other.
+/// Channel name -> symbol -> ids that were fetched, both ends included, in order and apart from each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FetchedIds(BTreeMap<String, BTreeMap<String, Vec<(i64, i64)>>>);
@@ -28,7 +28,7 @@ impl FetchedIds {
         self.0.is_empty()
     }
 
-    /// The hole that ended with `repair` is not in work any more; others may be.
+    /// The gap that ended with `repair` is not in work any more; others may be.
     pub fn end(&mut self, repair: &Repair) {
         let Some(symbols) = self.0.get_mut(&repair.channel) else { return };
         let Some(ranges) = symbols.get_mut(&repair.symbol) else { return };
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_hole_forgets_its_ids_and_keeps_those_of_others_in_work() {
+    fn the_end_of_a_gap_forgets_its_ids_and_keeps_those_of_others_in_work() {
         let mut fetched = FetchedIds::default();
         (0..20).for_each(|id| fetched.add(Channel::Trades, "X", id));
         fetched.add(Channel::Trades, "Y", 5);

@@ -1,4 +1,4 @@
-//! What tells a row from the others of its stream: the venue's id and its content, or, without an id, all it says.
+//! What identifies a row in its stream: the venue's id and its content, or, without an id, all it says.
 //!
 //! Content is what happened: price, amount, side, levels, the time of the trade. When the venue sent it is none, where
 //! an id tells rows apart: two of its servers may differ in that. Interned texts count as their text.
@@ -109,12 +109,12 @@ pub(crate) fn older(id: u64) -> RowKey {
     RowKey { id, content: 0, numbered: true }
 }
 
-/// What tells a stream from the others.
+/// What identifies a stream.
 pub(crate) fn stream(table: &str, symbol: &str) -> u64 {
     Key::new().text(table).text(symbol).done()
 }
 
-/// What tells one end of a repair from the others.
+/// What identifies one end of a repair.
 pub(crate) fn repair(r: &Repair) -> RowKey {
     let id = stream(&r.channel, &r.symbol);
     RowKey::whole(Key(id).int(r.from_id).int(r.to_id).int(r.rows as i64).text(r.why.as_deref().unwrap_or_default()))

@@ -15,7 +15,7 @@ pub(crate) struct Lines {
     /// Latest receive time so far: never goes back.
     now_ns: u64,
     opening_until_ns: u64,
-    /// Connections that asked for streams a while ago, and when last; ns.
+    /// Connections that subscribed a while ago, and when last; ns.
     subscribed: BTreeMap<u32, u64>,
     both: bool,
     /// The connection of the record before: it is known to be in `open`.
@@ -102,12 +102,12 @@ impl Lines {
         self.changed();
     }
 
-    /// `conn` asked for streams: what it brought before may come again.
+    /// `conn` subscribed: what it brought before may come again.
     pub(super) fn subscribed(&mut self, conn: u32) {
         self.subscribed.insert(conn, self.now_ns);
     }
 
-    /// When `conn` asked for streams last, if that was at most [`OPENING_NS`] ago; ns.
+    /// When `conn` subscribed last, if that was at most [`OPENING_NS`] ago; ns.
     pub(super) fn subscribed_ns(&self, conn: u32) -> Option<u64> {
         let at_ns = *self.subscribed.get(&conn)?;
         (self.now_ns < at_ns.saturating_add(OPENING_NS)).then_some(at_ns)

@@ -3,12 +3,12 @@
 //! **The rule.** A row is a duplicate when a row with the same id *and* the same content is there, and came
 //!
 //! - over another connection: the second line, the one that a rotation or a new connection replaces; or
-//! - over this one, before it asked for its streams once more (some venues then send what they sent before).
+//! - over this one, before it subscribed again (some venues then send what they sent before).
 //!
 //! Everything else stays, because a row too many can be found later and a lost one cannot. The same id with other content
-//! is two rows: venues count anew, and correct themselves. What one connection brings twice unasked is data: of a row
-//! that one connection brought n times n stay, whatever the other one brought ([`window`]); no venue here repeats
-//! trades by itself, some send an unchanged book again. Rows without ids are told apart by all they say, the
+//! is two rows: venues restart their count, and correct themselves. What one connection brings twice unasked is data: of
+//! a row that one connection brought n times n stay, whatever the other one brought ([`window`]); no venue here repeats
+//! trades by itself, some send an unchanged book again. Rows without ids are compared by all they say, the
 //! venue's time included, and are never duplicates on one connection. A message of a book is its ids and levels: two
 //! lines that cut their batches elsewhere bring different messages. Rows whose id was there before and which stay all
 //! the same are flagged OUT_OF_ORDER and noted as drift.
@@ -16,8 +16,8 @@
 //! **What is remembered.** With two lines, around the start of a connection, and while a stream comes over two
 //! connections, the keys of 20 s of the log and of as much as an open connection is behind ([`behind`]), in 32 MiB at most
 //! ([`window`]); what has to go earlier is counted.
-//! Otherwise the last few hundred rows with ids ([`recent`]). In a log of repairs, where the same range may be asked for
-//! twice, the ids of the holes in work ([`fetched`]), the content of its last 200,000 rows and of the last 8,192 before it.
+//! Otherwise the last few hundred rows with ids ([`recent`]). In a repair log, where the same range may be requested
+//! twice, the ids of the gaps in work ([`fetched`]), the content of its last 200,000 rows and of the last 8,192 before it.
 //!
 //! Everything is a function of the log: time is the log's own, bytes are those of keys, never those of the process.
 
@@ -55,9 +55,9 @@ use venue::gap::{OUT_OF_ORDER, RowMark};
 /// Slots of the tables: [`Table::ALL`].
 const SLOTS: usize = Table::ALL.len();
 
-/// Rows that were fetched and whose content is remembered until their hole ends; of those before them it is the ids.
+/// Rows that were fetched and whose content is remembered until their gap ends; of those before them it is the ids.
 const FETCHED_MAX: usize = 200_000;
-/// Of them those that are remembered longer, in case the same range is asked for again.
+/// Of them those that are remembered longer, in case the same range is requested again.
 const FETCHED_KEPT: usize = 8_192;
 
 /// Connections that brought something of a stream and are open.
@@ -74,9 +74,9 @@ pub struct Dedupe {
     carriers: [Vec<Carriers>; SLOTS],
     /// Streams with two carriers or more.
     shared: usize,
-    /// Keys of streams, by table and symbol; 0 = not asked for yet.
+    /// Keys of streams, by table and symbol; 0 = not needed yet.
     streams: [Vec<u64>; SLOTS],
-    /// It is a log of repairs.
+    /// It is a repair log.
     repairs: bool,
     fetched: FetchedIds,
 }
@@ -86,14 +86,14 @@ pub struct Dedupe {
 pub struct SavedDedupe {
     #[serde(default)]
     lines: SavedLines,
-    /// Table word -> symbol -> keys: as version 1 saved them.
+    /// Table name -> symbol -> keys: as version 1 saved them.
     #[serde(default, skip_serializing)]
     windows: BTreeMap<String, BTreeMap<String, OlderWindow>>,
     #[serde(default, skip_serializing_if = "SavedKeys::is_empty")]
     keys: SavedKeys,
     #[serde(default, skip_serializing_if = "SavedRecents::is_empty")]
     recent: SavedRecents,
-    /// Table word -> symbol -> connections.
+    /// Table name -> symbol -> connections.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     carriers: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
     #[serde(default, skip_serializing_if = "FetchedIds::is_empty")]
@@ -141,7 +141,7 @@ impl Dedupe {
         dedupe
     }
 
-    /// That of a log of repairs.
+    /// That of a repair log.
     #[must_use]
     pub fn of_repairs(mut self) -> Self {
         self.repairs = true;
@@ -188,7 +188,7 @@ impl Dedupe {
         self.window.take_early() * u64::from(!self.repairs)
     }
 
-    /// What a log of repairs holds of the hole in work.
+    /// What a repair log holds of the gap in work.
     pub fn fetched_ids(&self) -> &FetchedIds {
         &self.fetched
     }
@@ -212,7 +212,7 @@ impl Dedupe {
         self.begin();
     }
 
-    /// A connection asked for streams.
+    /// A connection subscribed to streams.
     pub fn subscribed(&mut self, conn: u32) {
         self.lines.subscribed(conn);
     }
@@ -261,7 +261,7 @@ impl Dedupe {
     }
 
     /// Marks the rows of a frame that came before: begins `marks` with one per row, or leaves it empty. The ids of the
-    /// others are judged next, and then [`Dedupe::settle`] has the last word.
+    /// others are judged next, and then [`Dedupe::settle`] decides.
     #[inline]
     pub fn arrive(&mut self, from: Carrier, rows: &Rows, marks: &mut Vec<RowMark>, counts: &mut LineCounts) {
         marks.clear();
@@ -390,14 +390,14 @@ impl Dedupe {
             } else {
                 let arrival = self.window.fetch(key, self.lines.now_ns());
                 (mark.duplicate, mark.again) = (matches!(arrival, Arrival::Again(_)), arrival == Arrival::Conflict);
-                // What is known without it was fetched for a hole that has ended.
+                // What is known without it was fetched for a gap that has ended.
                 id.iter().filter(|_| !mark.duplicate).for_each(|id| self.fetched.add(K::CHANNEL, name, *id));
             }
             marks.push(mark);
         }
     }
 
-    /// A hole was worked off; false when that very end of it was told before.
+    /// A gap was worked off; false when that very end of it was reported before.
     pub fn repaired(&mut self, repair: &Repair) -> bool {
         let is_new = self.window.fetch(key::repair(repair), self.lines.now_ns()) == Arrival::New;
         self.window.shrink_to(FETCHED_KEPT);

@@ -92,7 +92,7 @@ impl Recents {
         self.rows.push_back(row);
     }
 
-    /// True when another connection brought the row, or this one before it asked for its streams once more.
+    /// True when another connection brought the row, or this one before it subscribed again.
     #[inline]
     pub(super) fn again(&mut self, key: RowKey, from: Carrier, now_ns: u64, subscribed_ns: Option<u64>) -> bool {
         *self.count(key) > 0 && self.find(key, from, now_ns, subscribed_ns)
@@ -110,7 +110,7 @@ impl Recents {
         true
     }
 
-    /// A new run: connections are counted anew.
+    /// A new run: connections are counted from the start again.
     pub(super) fn restart(&mut self) {
         self.rows.iter_mut().for_each(|r| r.conn = EARLIER);
     }

@@ -1,4 +1,4 @@
-//! Two connections with losses and delays of their own, against a model that remembers every event.
+//! Two connections with lost frames and delays of their own, against a model that remembers every event.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
@@ -188,7 +188,7 @@ proptest! {
         prop_assert_eq!(out.duplicates, data - first);
         prop_assert_eq!(lines.iter().map(|l| l.frames).sum::<u64>(), data);
         prop_assert_eq!(lines.iter().map(|l| l.first).sum::<u64>(), first);
-        // Exactly the aggregates that neither line brought are told missing.
+        // Exactly the aggregates that neither line brought are reported missing.
         for (s, symbol) in ["BTCUSDT", "ETHUSDT"].iter().enumerate() {
             let of_symbol = |n: &u64| n.is_multiple_of(4) && (n / 4 % 2) as usize == s;
             let present: HashSet<u64> = events.iter().copied().filter(|n| *n != u64::MAX && of_symbol(n)).collect();
@@ -197,12 +197,12 @@ proptest! {
                 .filter(|n| of_symbol(n) && Some(*n) > low && Some(*n) < high && !present.contains(n))
                 .map(|n| (1 + n / 8) as i64)
                 .collect();
-            let told: Vec<i64> = out.gaps.iter()
+            let reported: Vec<i64> = out.gaps.iter()
                 .filter(|g| g.0 == "agg_trades" && g.1 == *symbol)
                 .flat_map(|g| g.2..=g.3)
                 .collect();
-            prop_assert_eq!(told.len(), missing.len());
-            prop_assert_eq!(told.into_iter().collect::<HashSet<_>>(), missing);
+            prop_assert_eq!(reported.len(), missing.len());
+            prop_assert_eq!(reported.into_iter().collect::<HashSet<_>>(), missing);
         }
     }
 
@@ -470,7 +470,7 @@ fn a_connection_in_the_place_of_another_one_may_begin_with_its_last_rows() {
         log.push(data(T0 + (1_000 + i) * MS, 2, false, trade(i as i64, 100 + i, 2)));
     }
     assert_eq!(kept_of(&log, Table::AggTrades), (2..22).chain(29..34).collect::<Vec<i64>>());
-    // And when the collector was started anew in between: its connections are counted anew.
+    // And when the collector was started again in between: its connections are counted from the start again.
     let epoch = Rec { kind: Kind::EpochStart, ..data(T0 + 40 * MS, 0, false, "{}".into()) };
     log[21] = epoch;
     log.iter_mut().skip(22).for_each(|r| r.conn = 1);
@@ -554,7 +554,7 @@ fn a_line_that_brings_nothing_any_more_holds_no_keys_once_it_is_closed() {
     assert!(dedupe.window.len() <= 1);
 }
 
-/// Rows of a fetched body: ids, and a price that tells rows of one id apart.
+/// Rows of a fetched body: ids, and a price that distinguishes rows of one id.
 fn body(ids: std::ops::Range<i64>, price: i64) -> Rows {
     let mut rows = Rows::new();
     let symbol = rows.symbols.intern("BTCUSDT");
@@ -573,10 +573,10 @@ fn body(ids: std::ops::Range<i64>, price: i64) -> Rows {
 }
 
 #[test]
-fn a_hole_of_any_size_that_is_fetched_anew_after_a_stop_has_no_row_twice() {
+fn a_gap_of_any_size_that_is_fetched_again_after_a_stop_has_no_row_twice() {
     let of_repairs = |saved: &SavedDedupe| {
         let mut dedupe = Dedupe::load(saved, &mut model::Interner::new()).of_repairs();
-        // As if the hole were larger than what is remembered by content.
+        // As if the gap were larger than what is remembered by content.
         dedupe.window.hold_at_most(50);
         dedupe
     };
@@ -592,14 +592,14 @@ fn a_hole_of_any_size_that_is_fetched_anew_after_a_stop_has_no_row_twice() {
     let mut dedupe = of_repairs(&serde_json::from_str(&saved).unwrap());
     assert_eq!(dedupe.fetched_ids().of(Channel::Trades, "BTCUSDT"), [(1_000, 1_299)]);
     assert_eq!(kept(&mut dedupe, &whole), 100);
-    assert_eq!(dedupe.take_evicted(), 0, "nothing is lost that anybody has to be told of");
-    // A venue that counts anew: the hole ended, its ids say nothing any more.
+    assert_eq!(dedupe.take_evicted(), 0, "nothing is lost that has to be reported");
+    // A venue that restarts its count: the gap ended, its ids say nothing any more.
     let (symbol, channel) = ("BTCUSDT".to_owned(), "trades".to_owned());
     dedupe.repaired(&Repair { channel, symbol, from_id: 1_000, to_id: 1_399, rows: 400, why: None });
     assert_eq!(kept(&mut dedupe, &body(1_000..1_400, 2)), 400);
 }
 
-/// Trades of a venue that begins to count anew now and then: (new first id, rows of it).
+/// Trades of a venue that restarts its count now and then: (new first id, rows of it).
 fn counts() -> impl Strategy<Value = Vec<(i64, u8)>> {
     let first = prop_oneof![1..20_i64, 1_000..1_200_i64, 5_000_000..5_000_100_i64, Just(7_000_000_000)];
     prop::collection::vec((first, 1..40_u8), 1..8)

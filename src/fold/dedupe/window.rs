@@ -58,11 +58,11 @@ impl Hasher for AsIs {
     }
 }
 
-/// The connections that are asked about a row.
+/// The connections that a row is compared with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub(super) now_ns: u64,
-    /// When the connection of the row asked for its streams once more, if it did.
+    /// When the connection of the row subscribed again, if it did.
     pub(super) subscribed_ns: Option<u64>,
     /// All that may bring it, when that is known.
     pub(super) carriers: &'a [u32],
@@ -74,7 +74,7 @@ pub(super) struct Window {
     /// When and which; of entries that are gone too, until there are too many of those.
     order: VecDeque<(u64, u64)>,
     keys_max: usize,
-    /// Keys that went before their time, since somebody asked.
+    /// Keys that went before their time, since the last call.
     early: u64,
 }
 
@@ -244,7 +244,7 @@ impl Window {
         }
     }
 
-    /// Where the row stands, or would.
+    /// Where the row is, or would be.
     fn place(&self, key: RowKey) -> u64 {
         match self.entries.get(&key.id) {
             Some(e) if e.content != key.content && e.content != ANY => key.of_other_content().id,
@@ -270,7 +270,7 @@ impl Window {
         };
         let again = Arrival::Again(Again { line: entry.line, at_ns: entry.at_ns });
         let times = match entry.brought.iter_mut().find(|(c, _)| *c == from.conn) {
-            // It asked for its streams once more, and is sent what it was sent before.
+            // It subscribed again, and is sent what it was sent before.
             Some(_) if key.numbered && subscribed_ns.is_some_and(|at_ns| entry.at_ns <= at_ns) => return again,
             Some((_, n)) => {
                 *n += 1;

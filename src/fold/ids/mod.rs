@@ -1,13 +1,13 @@
-//! The id book of a part: what the venue's ids say about missing and late rows, and which ids a part holds.
+//! The ids of a part: what the venue's ids say about missing and late rows, and which ids a part holds.
 //!
-//! The rules are [`venue::gap`]'s. Here they meet the log: a hole has a cause (did a connection end between
-//! the two ids?), is told only when it stays open ([`pending`]), and a part states how many ids it has and lacks.
-//! Asked once per frame and row, so a symbol is a vector index; names appear only when the book is saved and
+//! The rules are [`venue::gap`]'s. Here they meet the log: a gap has a cause (did a connection end between
+//! the two ids?), is reported only when it stays open ([`pending`]), and a part states how many ids it has and lacks.
+//! Called once per frame and row, so a symbol is a vector index; names appear only when the ledger is saved and
 //! loaded again by another run, for which interned numbers mean nothing.
 //!
-//! A symbol that had no row for [`FORGET_HOURS`] of the log leaves the book, so that listings that come and go do not
-//! grow it. What that costs is told as it happens (`ids_forgotten`): should the symbol come back, ids that are missing
-//! before its first row are not known to be. A log of repairs has ids here and there and no rule: its book only counts.
+//! A symbol that had no row for [`FORGET_HOURS`] of the log leaves the ledger, so that listings that come and go do not
+//! grow it. What that costs is reported as it happens (`ids_forgotten`): should the symbol come back, ids that are missing
+//! before its first row are not known to be. A repair log has ids here and there and no rule: they are only counted.
 
 mod pending;
 #[cfg(test)]
@@ -50,9 +50,9 @@ struct Span {
     last: i64,
     /// Ids in the open part.
     present: u64,
-    /// Of them those that came late into a hole.
+    /// Of them those that came late into a gap.
     filled: u64,
-    /// Ids of holes that were met in the open part.
+    /// Ids of gaps that were met in the open part.
     missing: u64,
     /// Rows that were removed in the open part.
     duplicates: u64,
@@ -68,7 +68,7 @@ impl Span {
 }
 
 /// The ids of all symbols of one venue.
-pub struct IdBook {
+pub struct IdLedger {
     tracker: GapTracker,
     spans: [Vec<Span>; CHANNELS.len()],
     /// Seq of the last record after which ids may be missing by our own doing.
@@ -79,11 +79,11 @@ pub struct IdBook {
     /// channels without rules.
     pub marks: Vec<RowMark>,
     pending: Pending,
-    /// Bodies that were fetched for holes: ids are known to be missing between them.
+    /// Bodies that were fetched for gaps: ids are known to be missing between them.
     repairs: bool,
     /// Hour of the log.
     hour: i64,
-    /// What is to be told besides holes; see [`IdBook::take_news`].
+    /// What is to be reported besides gaps; see [`IdLedger::take_news`].
     news: Vec<News>,
 }
 
@@ -101,10 +101,10 @@ struct Unread {
 /// Most of them that are remembered by symbol.
 const UNREAD_MAX: usize = 4_096;
 
-/// What ids say besides holes.
+/// What ids say besides gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// The venue counts anew.
+    /// The venue restarts its count.
     Restarted {
         /// Channel.
         channel: Channel,
@@ -144,26 +144,26 @@ enum SavedSpan {
     Older(u64, Option<i64>),
 }
 
-/// A saved [`IdBook`], without the ids of the open part.
+/// A saved [`IdLedger`], without the ids of the open part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedIds {
     gaps: GapState,
     disturbed: u64,
-    /// Channel word -> symbol -> the record that carried the last id.
+    /// Channel name -> symbol -> the record that carried the last id.
     last_seq: BTreeMap<String, BTreeMap<String, SavedSpan>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pending: Vec<SavedPending>,
-    /// Channel word, symbol (empty = any), record.
+    /// Channel name, symbol (empty = any), record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unread: Vec<(String, String, u64)>,
 }
 
-impl IdBook {
-    /// The book as saved in `hour`; its symbols are interned in `symbols`. With `repairs` it is the book of a log of
-    /// repairs, which has ids here and there: no hole is told.
+impl IdLedger {
+    /// The ledger as saved in `hour`; its symbols are interned in `symbols`. With `repairs` it is that of a log of
+    /// repairs, which has ids here and there: no gap is reported.
     ///
     /// # Errors
-    /// When the saved book names a channel this version does not know.
+    /// When the saved ledger names a channel this version does not know.
     pub fn load(
         venue: &Venue,
         saved: &SavedIds,
@@ -171,7 +171,7 @@ impl IdBook {
         repairs: bool,
         hour: i64,
     ) -> Result<Self, UnknownName> {
-        let mut book = Self {
+        let mut ledger = Self {
             tracker: GapTracker::restore(venue, &saved.gaps)?,
             spans: std::array::from_fn(|_| Vec::new()),
             disturbed: saved.disturbed,
@@ -190,16 +190,16 @@ impl IdBook {
                     SavedSpan::Now(seq, time_us, hour) => (seq, time_us, hour),
                     SavedSpan::Older(seq, time_us) => (seq, time_us, hour),
                 };
-                if let Some(span) = book.span(channel, symbol) {
+                if let Some(span) = ledger.span(channel, symbol) {
                     (span.seq, span.time_us, span.hour) = (seq, time_us.unwrap_or(NONE), hour);
                 }
             }
         }
         for (word, symbol, seq) in &saved.unread {
             let symbol = Some(symbol).filter(|s| !s.is_empty()).map(|s| symbols.intern(s));
-            book.unread(Some(word.parse()?), &[symbol], *seq);
+            ledger.unread(Some(word.parse()?), &[symbol], *seq);
         }
-        Ok(book)
+        Ok(ledger)
     }
 
     /// Saves what outlives a part.
@@ -233,7 +233,7 @@ impl IdBook {
         self.unread.iter().filter(counts).filter_map(|u| Some((word(u)?, name(u), u.seq))).collect()
     }
 
-    /// The record `seq` could not be read, or not as a whole: ids of these symbols that are missing behind it may stand
+    /// The record `seq` could not be read, or not as a whole: ids of these symbols that are missing behind it may be
     /// in it. `None`: it may be of any channel, or symbol.
     #[cold]
     pub fn unread(&mut self, channel: Option<Channel>, symbols: &[Option<SymbolId>], seq: u64) {
@@ -248,7 +248,7 @@ impl IdBook {
         }
     }
 
-    /// Ids of the open part, sorted by channel word and symbol.
+    /// Ids of the open part, sorted by channel name and symbol.
     pub fn ranges(&self, symbols: &Interner) -> Vec<IdRange> {
         let mut ranges: Vec<IdRange> = self
             .all(symbols)
@@ -299,8 +299,8 @@ impl IdBook {
         self.disturbed = self.disturbed.max(seq);
     }
 
-    /// The channel is recorded no more for this symbol, on purpose: what is missing until it is again is no hole. Holes
-    /// of before are told as they are now.
+    /// The channel is recorded no more for this symbol, on purpose: what is missing until it is again is no gap. Gaps
+    /// of before are reported as they are now.
     pub fn forget(&mut self, symbol: &str, channel: Channel) {
         self.tracker.forget(symbol, channel);
     }
@@ -327,13 +327,13 @@ impl IdBook {
         }
     }
 
-    /// True when [`IdBook::take_news`] has something.
+    /// True when [`IdLedger::take_news`] has something.
     #[inline]
     pub fn has_news(&self) -> bool {
         !self.news.is_empty()
     }
 
-    /// What is to be told besides holes since the last call.
+    /// What is to be reported besides gaps since the last call.
     #[cold]
     pub fn take_news(&mut self, symbols: &Interner) -> Vec<News> {
         let mut news = std::mem::take(&mut self.news);
@@ -375,13 +375,13 @@ impl IdBook {
         each_kind!(rows, of => note_kind(&mut self.spans, of, (seq, self.hour), &mut marks));
     }
 
-    /// True when [`IdBook::settle`] has something to say at `now_ns`.
+    /// True when [`IdLedger::settle`] has something to say at `now_ns`.
     #[inline]
     pub fn is_due(&self, now_ns: u64) -> bool {
         self.pending.is_due(now_ns)
     }
 
-    /// The holes that were met at least [`pending::SETTLE_NS`] before `now_ns`, as far as they are still open; with `all`
+    /// The gaps that were met at least [`pending::SETTLE_NS`] before `now_ns`, as far as they are still open; with `all`
     /// all of them.
     #[cold]
     pub fn settle(&mut self, now_ns: u64, all: bool, symbols: &Interner) -> Vec<IdGap> {
@@ -432,7 +432,7 @@ fn note_kind<K: RowKind>(
     }
 }
 
-/// `otherwise`: ids that a row of a channel without rules stands for.
+/// `otherwise`: ids that a row of a channel without rules counts as.
 #[inline]
 fn note(
     spans: &mut Vec<Span>,
@@ -511,6 +511,6 @@ fn open(
         _ => "venue",
     };
     let after_us = (span.time_us != NONE).then_some(span.time_us);
-    let hole = IdGap { channel, symbol, from, to, cause, after_us, before_us: time_us };
-    pending.push(hole, now_ns, event.unsure);
+    let gap = IdGap { channel, symbol, from, to, cause, after_us, before_us: time_us };
+    pending.push(gap, now_ns, event.unsure);
 }

@@ -21,7 +21,7 @@ pub trait AckStore: Send {
     /// `position` of the log `log_uuid`, with the run that it is of.
     ///
     /// # Errors
-    /// When nobody can tell whose log it is.
+    /// When the log cannot be identified.
     fn checkpoint(&self, log_uuid: [u8; 16], position: Position) -> Result<Checkpoint, SourceError>;
 
     /// Everything before `at` is safe elsewhere. A place before what is remembered of this log changes only the note.

@@ -32,7 +32,7 @@ trait Made: Sized {
     const GOES_ON: bool = false;
 }
 
-/// Does not compress, and tells which one it is.
+/// Does not compress, and identifies the record.
 fn payload(n: u64) -> Vec<u8> {
     let mut word = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let random = (0..600).flat_map(|_| {
@@ -131,17 +131,17 @@ impl Made for Archived {
             std::fs::remove_file(&segment.path).unwrap();
         }
         if wound == Some(Wound::Damage) {
-            let shelf = SegmentDirs::with_archive(&dir, Some(&archive));
+            let stored = SegmentDirs::with_archive(&dir, Some(&archive));
             let held = |s: &&wal_format::SegmentInfo| {
                 let one = Position { segment: s.id, ..Position::START };
-                let mut log = RecordedLog::open(&shelf, one).unwrap();
+                let mut log = RecordedLog::open(&stored, one).unwrap();
                 std::iter::from_fn(|| match log.next().unwrap() {
                     Step::Record(record) if record.position.segment == s.id => Some(record.payload == payload(MIDDLE)),
                     _ => None,
                 })
                 .any(|found| found)
             };
-            let path = shelf.list().unwrap().iter().find(held).unwrap().path.clone();
+            let path = stored.list().unwrap().iter().find(held).unwrap().path.clone();
             let middle = std::fs::metadata(&path).unwrap().len() / 2;
             damage(&path, usize::try_from(middle).unwrap());
         }
@@ -224,7 +224,7 @@ fn read(source: &mut dyn RecordSource, goes_on: bool) -> Vec<(Said, Position)> {
     }
 }
 
-/// From the first seq on each is returned or told as lost, once and in order.
+/// From the first seq on each is returned or reported as lost, once and in order.
 fn assert_whole(said: &[(Said, Position)]) {
     let mut next = None;
     for (said, position) in said {
@@ -263,11 +263,11 @@ fn all<M: Made>() {
         assert_whole(&said);
         let lost: Vec<usize> =
             said.iter().enumerate().filter(|(_, (said, _))| matches!(said, Said::Lost(..))).map(|(at, _)| at).collect();
-        assert_eq!(lost.len(), 1, "{wound:?} is told once: {said:?}");
+        assert_eq!(lost.len(), 1, "{wound:?} is reported once: {said:?}");
         let read_all = ours(&said);
         assert!(!read_all.contains(&MIDDLE) && read_all.len() >= 20, "{wound:?}: {read_all:?}");
         assert!(read_all.contains(&0) && read_all.contains(&(RECORDS - 1)), "reading goes on behind it");
-        // Whoever comes to it anew is told the same.
+        // A second reader gets the same report.
         let before = said[lost[0] - 1].1;
         assert_eq!(read(made.open(before).as_mut(), M::GOES_ON), said[lost[0]..], "{wound:?}");
     }

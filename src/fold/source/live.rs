@@ -6,14 +6,14 @@
 //!
 //! ```text
 //!  crash tail --lock is free--> repair --ok--> read on
-//!      |                          | fails: told, red, tried again after 1 s, 2 s ... 60 s; the lock is not held meanwhile
+//!      |                          | fails: reported, red, tried again after 1 s, 2 s ... 60 s; the lock is not held meanwhile
 //!      | lock is held             v
 //!      +--for 5 s--> is anything lost there? --no--> read on behind it, still red
 //!                                            +-yes-> wait
 //! ```
 //!
-//! Nothing a repair says is dropped: failures, files set aside and losses below what was durable are each told once, and
-//! again every ten minutes while they last.
+//! Nothing a repair says is dropped: failures, quarantined files and records lost below the durable position are each
+//! reported once, and again every ten minutes while they last.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ struct Waiting {
     warned: bool,
 }
 
-/// Where a reader in front of a crash tail stands.
+/// Where a reader in front of a crash tail is.
 enum Wait {
     /// Reading can go on.
     Over,
@@ -216,7 +216,7 @@ impl LiveLog {
         let attempt = match wal_format::repair(&self.dir) {
             Ok(report) => {
                 log_repairs::report_repair(&self.dir, &report);
-                // What every reader has passed is told and no more: nobody waits for it.
+                // What every reader has passed is only reported: nobody waits for it.
                 self.failures = report.needed().map(|f| (f.segment, f.to_string())).collect();
                 self.passed.retain(|id, _| report.failure_of(*id).is_some());
                 // A writer may have come meanwhile: repairs make none wait.

@@ -8,7 +8,7 @@ use wal_format::{Append, Incarnation, LostRange, LostReason, OwnedRecord, Positi
 
 use super::seam::{RecordSource, SourceError, Step};
 
-/// What stands in it, a record or a loss. Readers share the records instead of copying them.
+/// A record or a lost range. Readers share the records instead of copying them.
 #[derive(Clone)]
 enum Entry {
     Record(Arc<OwnedRecord>),

@@ -14,15 +14,15 @@ pub struct RecordedLog {
 }
 
 impl RecordedLog {
-    /// Opens what lies on `shelf` at `from`.
+    /// Opens what lies on `stored` at `from`.
     ///
     /// # Errors
     /// When its directory is none.
-    pub fn open(shelf: &SegmentDirs, from: Position) -> Result<Self, SourceError> {
-        let archive = shelf.archive().map(Path::to_path_buf);
+    pub fn open(stored: &SegmentDirs, from: Position) -> Result<Self, SourceError> {
+        let archive = stored.archive().map(Path::to_path_buf);
         let options = ReaderOptions { follow_damaged: true, archive, ..ReaderOptions::default() };
-        let open = LogReader::open(shelf.dir(), from, options);
-        let reader = open.map_err(|source| SourceError::Open { dir: shelf.dir().to_owned(), source })?;
+        let open = LogReader::open(stored.dir(), from, options);
+        let reader = open.map_err(|source| SourceError::Open { dir: stored.dir().to_owned(), source })?;
         Ok(RecordedLog { reader })
     }
 }

@@ -57,7 +57,7 @@ pub trait RecordSource: Send {
     /// When something cannot be read; the source stays where it is.
     fn next(&mut self) -> Result<Step<'_>, SourceError>;
 
-    /// Where the next record starts: everything before it was returned or told as lost.
+    /// Where the next record starts: everything before it was returned or reported as lost.
     fn position(&self) -> Position;
 
     /// Which run of the writer an epoch was; 0 for one of format version 1.

@@ -1,4 +1,4 @@
-//! The logs that ever stood in a directory: the live one with its archived segments, and those only the archive has.
+//! The logs that were ever in a directory: the live one with its archived segments, and those only the archive has.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use wal_format::{LineageError, Position, ReadError, SegmentDirs, SegmentInfo};
 
 /// The logs of a venue cannot be found, or not be kept.
 #[derive(Debug, thiserror::Error)]
-pub enum ShelfError {
+pub enum StoredLogsError {
     /// Segments cannot be listed.
     #[error("list {}", dir.display())]
     Segments {
@@ -25,7 +25,7 @@ pub enum ShelfError {
         /// What the system said.
         source: io::Error,
     },
-    /// Nobody can tell whose log it is.
+    /// The log cannot be identified.
     #[error("look at {}", dir.display())]
     Lineage {
         /// Where it lies.
@@ -43,22 +43,22 @@ pub enum ShelfError {
     },
 }
 
-/// The logs that ever stood in `dir`, by uuid: the one that stands there now, with its archived segments, and earlier
+/// The logs that were ever in `dir`, by uuid: the one that is there now, with its archived segments, and earlier
 /// ones of which only the archive is left. With each where its segments lie and the first of them.
 ///
 /// # Errors
 /// When a directory or a segment cannot be read.
-pub fn shelves(archive_root: &Path, dir: &Path) -> Result<Vec<([u8; 16], SegmentDirs, u64)>, ShelfError> {
+pub fn stored_logs(archive_root: &Path, dir: &Path) -> Result<Vec<([u8; 16], SegmentDirs, u64)>, StoredLogsError> {
     let mut found = Vec::new();
-    let mut add = |shelf: SegmentDirs| -> Result<(), ShelfError> {
-        let lineage = shelf.lineage().map_err(|err| segments_of(&shelf, err.into()))?;
+    let mut add = |stored: SegmentDirs| -> Result<(), StoredLogsError> {
+        let lineage = stored.lineage().map_err(|err| segments_of(&stored, err.into()))?;
         let Some(lineage) = lineage else { return Ok(()) };
-        let segments = shelf.list().map_err(|err| segments_of(&shelf, err))?;
+        let segments = stored.list().map_err(|err| segments_of(&stored, err))?;
         let first = segments.iter().find(|s| s.foreign.is_none()).map_or(0, |s| s.id.0);
-        found.push((lineage.log_uuid(), shelf, first));
+        found.push((lineage.log_uuid(), stored, first));
         Ok(())
     };
-    let live = wal_format::lineage(dir).map_err(|source| ShelfError::Lineage { dir: dir.to_owned(), source })?;
+    let live = wal_format::lineage(dir).map_err(|source| StoredLogsError::Lineage { dir: dir.to_owned(), source })?;
     let archive = live.map(|lineage| archive_dir(archive_root, dir, &lineage.log_uuid()));
     add(SegmentDirs::with_archive(dir, archive.as_deref()))?;
     let root = archive_root.join(dir.file_name().unwrap_or_default());
@@ -66,7 +66,7 @@ pub fn shelves(archive_root: &Path, dir: &Path) -> Result<Vec<([u8; 16], Segment
         Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
         entries => entries
             .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<io::Result<_>>())
-            .map_err(|source| ShelfError::Archive { dir: root, source })?,
+            .map_err(|source| StoredLogsError::Archive { dir: root, source })?,
     };
     others.retain(|path| path.is_dir() && Some(path) != archive.as_ref());
     others.sort();
@@ -76,29 +76,33 @@ pub fn shelves(archive_root: &Path, dir: &Path) -> Result<Vec<([u8; 16], Segment
     Ok(found)
 }
 
-fn segments_of(shelf: &SegmentDirs, source: ReadError) -> ShelfError {
-    ShelfError::Segments { dir: shelf.dir().to_owned(), source }
+fn segments_of(stored: &SegmentDirs, source: ReadError) -> StoredLogsError {
+    StoredLogsError::Segments { dir: stored.dir().to_owned(), source }
 }
 
-/// The logs that ever stood in `dir`, oldest first, each with where reading has to begin so that nothing received from
+/// The logs that were ever in `dir`, oldest first, each with where reading has to begin so that nothing received from
 /// `from_ns` on is missed.
 ///
 /// # Errors
 /// When a directory or a segment cannot be read.
-pub fn tapes(archive_root: &Path, dir: &Path, from_ns: u64) -> Result<Vec<(SegmentDirs, Position)>, ShelfError> {
+pub fn logs_from(
+    archive_root: &Path,
+    dir: &Path,
+    from_ns: u64,
+) -> Result<Vec<(SegmentDirs, Position)>, StoredLogsError> {
     let mut found = Vec::new();
-    for (_, shelf, _) in shelves(archive_root, dir)? {
-        let mut segments = shelf.list().map_err(|err| segments_of(&shelf, err))?;
+    for (_, stored, _) in stored_logs(archive_root, dir)? {
+        let mut segments = stored.list().map_err(|err| segments_of(&stored, err))?;
         segments.retain(|s| s.foreign.is_none());
         let ends_before = |s: &SegmentInfo| s.footer.as_ref().is_some_and(|f| f.last_ts_ns < from_ns);
         let skipped = segments.iter().take_while(|s| ends_before(s)).count();
         let Some(first) = segments.get(skipped) else { continue };
         let start = if skipped == 0 { Position::START } else { Position { segment: first.id, ..Position::START } };
         // A segment without a footer is of the run that writes just now, or of one that was killed.
-        found.push((first.footer.as_ref().map_or(u64::MAX, |f| f.first_ts_ns), shelf, start));
+        found.push((first.footer.as_ref().map_or(u64::MAX, |f| f.first_ts_ns), stored, start));
     }
     found.sort_by_key(|(begins, ..)| *begins);
-    Ok(found.into_iter().map(|(_, shelf, start)| (shelf, start)).collect())
+    Ok(found.into_iter().map(|(_, stored, start)| (stored, start)).collect())
 }
 
 /// Where archived segments of one log go: below `archive_root` by the log's directory and the first eight
