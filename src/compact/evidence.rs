@@ -5,7 +5,7 @@
 //!   `----------- covered: [0, 200) -----------'                `- [310, 400) -'
 //! ```
 //!
-//! Manifests count only as they lie there now: readable, unaltered ([`Manifest::load_proven`]) and of this very log.
+//! Manifests count only as they lie there now: readable, unaltered ([`PartManifest::load_proven`]) and of this very log.
 //! Two that are linked (the later one names the SHA-256 of the earlier one, or of one that it stands in the place of)
 //! cover everything from the first record of the one to the end of the other, also what no part has records of: what a
 //! log lost between two parts is told by the later one. Where a manifest is damaged or gone the range ends.
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use super::place::Place;
 use lake::find::manifests_since;
-use lake::{Hour, LakeError, Manifest};
+use lake::{Hour, LakeError, PartManifest};
 
 /// The published ranges of a log around some of its records.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl Coverage {
         // By the SHA-256 that the next one may name: the range it goes on with.
         let mut links: BTreeMap<String, usize> = BTreeMap::new();
         for (_, found) in parts {
-            match Manifest::load_proven(&place.lake, &found.key) {
+            match PartManifest::load_proven(&place.lake, &found.key) {
                 Ok((m, sha256)) if place.is_of(&m) => {
                     let Some(end) = place.own_end(&m) else { continue };
                     let known = m.previous_sha256.as_ref().and_then(|previous| links.get(previous).copied());
@@ -105,7 +105,7 @@ mod tests {
         let place = place(lake);
         let hour = Hour(first as i64);
         let settings = WriteSettings::default();
-        let mut m = Manifest::new(place.log.clone(), place.venue.clone(), hour.to_string(), settings);
+        let mut m = PartManifest::new(place.log.clone(), place.venue.clone(), hour.to_string(), settings);
         m.first = LogPosition { seq: first, ..LogPosition::default() };
         m.end = LogPosition { seq: end, ..LogPosition::default() };
         m.previous_sha256 = previous.map(str::to_owned);

@@ -30,7 +30,7 @@ use fold::dedupe::FetchedIds;
 use fold::gather::{Continuation, Gatherer, LogKind};
 use fold::source::{AckStore, LiveLog, LocalAck};
 use lake::hash::hex;
-use lake::{Hour, Manifest};
+use lake::{Hour, PartManifest};
 use ops::clock;
 use ops::compactor::Activity;
 use ops::health::Reason;
@@ -278,7 +278,7 @@ impl Worker {
             if part.hour.0 < since || !place.owns(&part) {
                 continue;
             }
-            let manifest = match Manifest::load(&place.lake, &found.key) {
+            let manifest = match PartManifest::load(&place.lake, &found.key) {
                 Ok(manifest) => manifest,
                 Err(err) => {
                     tracing::warn!(venue = %self.id, error = %error_chain(&err), "gaps that this manifest names are not asked for");

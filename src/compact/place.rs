@@ -9,7 +9,7 @@ use wal_format::{Incarnation, KnownRun, Lineage, Position, Run, SegmentId, Seq};
 use fold::part::OpenPart;
 use lake::hash::hex;
 use lake::manifest::LogPosition;
-use lake::{Hour, Lake, Manifest, Part};
+use lake::{Hour, Lake, Part, PartManifest};
 use ops::host;
 
 /// Which log the rows come from and where they go.
@@ -52,7 +52,7 @@ impl Place {
     }
 
     /// True when `manifest` is of this log or of another copy of it.
-    pub fn is_of(&self, manifest: &Manifest) -> bool {
+    pub fn is_of(&self, manifest: &PartManifest) -> bool {
         manifest.log == self.log && manifest.venue == self.venue
     }
 
@@ -63,7 +63,7 @@ impl Place {
 
     /// Up to where the records that `manifest` tells of are this log's: its end, or the end of the last run that both
     /// copies of the log had. `None` when they share none.
-    pub fn own_end(&self, manifest: &Manifest) -> Option<Position> {
+    pub fn own_end(&self, manifest: &PartManifest) -> Option<Position> {
         let (end, runs) = (to_position(manifest.end), manifest.runs());
         let Some(lineage) = &self.lineage else { return Some(end) };
         // The first record of a run that this log never had is none of its places, though all before it is.

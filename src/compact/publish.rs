@@ -26,7 +26,7 @@ use lake::hash::{hash_all, hex, sha256_hex};
 use lake::lock::{LakeLock, PATIENCE};
 use lake::manifest::{ManifestFile, runs_to_write};
 use lake::{
-    Body, FileInfo, Hour, LakeError, LakeFormat, Manifest, Part, PieceFile, Table, join_pieces, staged_path,
+    Body, FileInfo, Hour, LakeError, LakeFormat, Part, PartManifest, PieceFile, Table, join_pieces, staged_path,
     staging_dir, write_text,
 };
 use model::row::DriftItem;
@@ -47,7 +47,7 @@ pub struct Published {
     /// The part.
     pub part: Part,
     /// Its account.
-    pub manifest: Manifest,
+    pub manifest: PartManifest,
 }
 
 impl Published {
@@ -145,7 +145,7 @@ pub fn publish(
 
 /// Another copy of this log (a clone, or the one that a backup is of) may have published records of this part since it
 /// was begun: both copies hold them. They are there once, and stay so.
-fn refuse_twice(place: &Place, manifest: &Manifest) -> Result<(), CompactError> {
+fn refuse_twice(place: &Place, manifest: &PartManifest) -> Result<(), CompactError> {
     let hour = Hour::from_text(&manifest.hour).ok_or(CompactError::Internal("the hour of the part"))?;
     let (first, end) = (manifest.first.seq, manifest.end.seq);
     match Coverage::load(place, hour, end)?.touches(first, end) {
@@ -175,7 +175,12 @@ fn check_joined(path: &Path, info: &FileInfo) -> Result<(), CompactError> {
 }
 
 /// The manifest of the open part without its files.
-fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> Result<Option<Manifest>, CompactError> {
+fn account(
+    place: &Place,
+    gatherer: &mut Gatherer,
+    end: Position,
+    cut: Cut,
+) -> Result<Option<PartManifest>, CompactError> {
     let continuation = gatherer.continuation();
     let ids = gatherer.id_ranges();
     let revision = gatherer.revision().clone();
@@ -201,7 +206,7 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> R
             return Err(Imbalance::Rows { table: *table, counted: books.rows_of(*table), in_file: held }.into());
         }
     }
-    let mut m = Manifest::new(place.log.clone(), place.venue.clone(), open.hour.to_string(), open.settings.clone());
+    let mut m = PartManifest::new(place.log.clone(), place.venue.clone(), open.hour.to_string(), open.settings.clone());
     m.previous_sha256.clone_from(&continuation.previous_sha256);
     (m.revision, m.supersedes) = (revision.number, revision.supersedes);
     m.first = to_log_position(open.first);
@@ -230,7 +235,7 @@ fn account(place: &Place, gatherer: &mut Gatherer, end: Position, cut: Cut) -> R
 }
 
 /// What every file says about where it comes from.
-fn key_values(m: &Manifest, digest: &str) -> Vec<(String, String)> {
+fn key_values(m: &PartManifest, digest: &str) -> Vec<(String, String)> {
     [
         ("log", m.log.clone()),
         ("venue", m.venue.clone()),

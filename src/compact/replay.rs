@@ -34,7 +34,7 @@ use fold::stored_logs::stored_logs;
 use lake::find::manifests;
 use lake::hash::hex;
 use lake::lock::PATIENCE;
-use lake::{Hour, Lake, LakeLock, Manifest, Part};
+use lake::{Hour, Lake, LakeLock, Part, PartManifest};
 use model::VenueId;
 use venue::{self, Venue};
 
@@ -198,7 +198,7 @@ fn published(lake: &Lake, log: &Log) -> Result<Published, CompactError> {
         if !log.name.starts_with(&part.log8) {
             continue;
         }
-        match Manifest::load_hashed(lake, &at.key) {
+        match PartManifest::load_hashed(lake, &at.key) {
             Ok((manifest, sha256)) if manifest.log == log.name => {
                 found.parts.push(Known { part, manifest, sha256 });
             }

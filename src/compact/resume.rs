@@ -42,7 +42,7 @@ use lake::lock::{LakeLock, PATIENCE};
 use lake::path::parse_staging_dir;
 use lake::read::TableFile;
 use lake::work::list;
-use lake::{Hour, LakeError, Manifest, Part, StagedPiece, staging_dir};
+use lake::{Hour, LakeError, Part, PartManifest, StagedPiece, staging_dir};
 
 /// What lies in one staging directory of this log.
 pub struct Staged {
@@ -62,7 +62,7 @@ impl Staged {
 /// The newest manifest that speaks about this log.
 pub struct Newest {
     /// As it was published.
-    pub manifest: Manifest,
+    pub manifest: PartManifest,
     /// SHA-256 of its bytes.
     pub sha256: String,
     /// Its key.
@@ -264,7 +264,7 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> Result<Option<Newest>, Co
             others.push(key);
             continue;
         }
-        match Manifest::load_proven(&place.lake, &key) {
+        match PartManifest::load_proven(&place.lake, &key) {
             Ok((manifest, sha256)) if place.is_of(&manifest) => {
                 let Some(end) = place.own_end(&manifest) else {
                     others.push(key);
@@ -484,15 +484,15 @@ mod tests {
         Position { segment: SegmentId(1), offset: 4096 + seq * 64, seq: Seq(seq) }
     }
 
-    fn manifest(first: u64, end: u64) -> Manifest {
-        let mut m = Manifest::new("0badcafe".into(), "binance-spot".into(), "h".into(), WriteSettings::default());
+    fn manifest(first: u64, end: u64) -> PartManifest {
+        let mut m = PartManifest::new("0badcafe".into(), "binance-spot".into(), "h".into(), WriteSettings::default());
         m.first = to_log_position(at(first));
         m.end = to_log_position(at(end));
         m.continuation = serde_json::to_value(Continuation { hour: Some(7), ..Continuation::default() }).unwrap();
         m
     }
 
-    fn published(manifest: Manifest) -> Newest {
+    fn published(manifest: PartManifest) -> Newest {
         Newest { end: to_position(manifest.end), sha256: "ab".into(), key: String::new(), manifest }
     }
 
@@ -516,7 +516,7 @@ mod tests {
 
     /// Where it goes on and how; what is stored as the ack; what the ack claims beyond that.
     fn decided(
-        manifest: Option<Manifest>,
+        manifest: Option<PartManifest>,
         staged: Vec<Staged>,
         ack: Option<u64>,
     ) -> (u64, &'static str, Option<u64>, Option<u64>) {

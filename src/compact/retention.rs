@@ -32,7 +32,7 @@ use crate::settings::Config;
 use lake::find::manifests_since;
 use lake::lock::PATIENCE;
 use lake::work::list;
-use lake::{Hour, Lake, LakeError, LakeLock, Manifest, Version};
+use lake::{Hour, Lake, LakeError, LakeLock, PartManifest, Version};
 use ops::{clock, host};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -391,7 +391,7 @@ impl KnownPart {
     /// # Errors
     /// When the disk does not answer: it may do so again.
     fn read(lake: &Lake, hour: Hour, key: &str, version: Version) -> Result<Self, LakeError> {
-        let (m, sha256) = match Manifest::load_hashed(lake, key) {
+        let (m, sha256) = match PartManifest::load_hashed(lake, key) {
             Ok(loaded) => loaded,
             Err(err @ LakeError::Io { .. }) => return Err(err),
             Err(_) => return Ok(Self { hour, version, bytes: 0, names: Vec::new(), previous: None }),
@@ -421,7 +421,7 @@ fn owned(entry: (&PathBuf, &(u64, u64))) -> (PathBuf, (u64, u64)) {
 /// many files that were.
 fn remove_part(lake: &Lake, manifest: &str, why: Why) -> Result<usize, CompactError> {
     let _lock = LakeLock::exclusive(lake.work(), "retention removes an hour", PATIENCE)?;
-    let named = Manifest::load(lake, manifest)?;
+    let named = PartManifest::load(lake, manifest)?;
     let mut files = Vec::new();
     for file in &named.files {
         if lake.has(&file.path)? {

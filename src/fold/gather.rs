@@ -22,7 +22,7 @@ use super::records::{clock_step, epoch_detail, event_kind, repair, silent};
 use super::route;
 use lake::manifest::IdRange;
 use lake::table::{Event, FrameRow, Listed};
-use lake::{Common, Hour, Manifest, Numeric, Table, WriteSettings, flags};
+use lake::{Common, Hour, Numeric, PartManifest, Table, WriteSettings, flags};
 use model::record::{UNSUBSCRIBED_EVENT, planned, unsubscribed};
 use model::row::{Drift, Odd};
 use model::{Channel, UnknownName};
@@ -59,12 +59,12 @@ pub struct Revision {
 
 impl Revision {
     /// That of a published part.
-    pub fn of(manifest: &Manifest) -> Self {
+    pub fn of(manifest: &PartManifest) -> Self {
         Self { number: manifest.revision, supersedes: manifest.supersedes.clone() }
     }
 
     /// The one behind that of `manifest`, whose bytes have this SHA-256.
-    pub fn after(manifest: &Manifest, sha256: &str) -> Self {
+    pub fn after(manifest: &PartManifest, sha256: &str) -> Self {
         let mut supersedes = vec![sha256.to_owned()];
         supersedes.extend_from_slice(&manifest.supersedes);
         Self { number: manifest.revision + 1, supersedes }

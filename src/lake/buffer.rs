@@ -94,10 +94,10 @@ impl TableBuffer {
     }
 
     /// Takes the first `n` rows (all, if there are fewer), in log order. `interner` is the one that gave the
-    /// symbols and words of the rows.
+    /// symbols and texts of the rows.
     ///
     /// # Panics
-    /// When a row holds a word of another interner.
+    /// When a row holds a text of another interner.
     pub fn take_first(&mut self, n: usize, interner: &Interner) -> RowsChunk {
         let n = n.min(self.len());
         let mut columns = Vec::with_capacity(32);

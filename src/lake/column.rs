@@ -16,7 +16,7 @@ pub const NULL_F64: u64 = u64::MAX;
 pub const NULL_DEC: i128 = i128::MIN;
 /// The largest value of a decimal column.
 const DECIMAL_MAX: i128 = 10_i128.pow(38) - 1;
-/// Null of a word column.
+/// Null of a text column.
 pub(crate) const NULL_WORD: u32 = u32::MAX;
 
 /// What a column is, independent of how numbers are written.
@@ -34,7 +34,7 @@ pub enum Kind {
     Number,
     /// UTF8 from the interner.
     Word,
-    /// UTF8, one of four side words.
+    /// UTF8, one of four sides.
     Side,
     /// UTF8, any text.
     Text,
@@ -61,7 +61,7 @@ pub struct Spec {
 pub(crate) const fn check_added(mut specs: &[Spec]) {
     let mut version = 1;
     while let [spec, rest @ ..] = specs {
-        assert!(spec.since >= version, "columns stand in the order of the versions that added them");
+        assert!(spec.since >= version, "columns are in the order of the versions that added them");
         assert!(spec.since <= super::SchemaVersion::NEWEST.0, "SchemaVersion::NEWEST is behind");
         let has_null = spec.nullable && !matches!(spec.kind, Kind::Int32 | Kind::Bool | Kind::RecvUs);
         assert!(spec.since == 1 || has_null, "a column that was added must be able to be null");
@@ -69,7 +69,7 @@ pub(crate) const fn check_added(mut specs: &[Spec]) {
     }
 }
 
-/// Side words in text order; a code is an index.
+/// Sides in text order; a code is an index.
 pub const SIDES: [&str; 4] = ["ask", "bid", "buy", "sell"];
 pub(crate) const ASK: u8 = 0;
 pub(crate) const BID: u8 = 1;
@@ -437,7 +437,7 @@ macro_rules! columns {
             /// Appends a row; returns how many of its numbers a column cannot carry.
             #[inline]
             pub(crate) fn push(&mut self, version: $crate::SchemaVersion, $row: &$Row) -> u32 {
-                let _ = version; // asked by columns that came later
+                let _ = version; // used by columns that came later
                 0 $(+ $crate::column::columns!(@since_push version, self.$field, $value, [$($null)?] $($since)?))+
             }
 

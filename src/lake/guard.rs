@@ -4,7 +4,7 @@
 //! It computes with offsets and lengths of the file it reads, and at some damage panics instead of returning an error
 //! (overflow checks of a debug build, a slice out of range). Whoever reads a file of the lake calls it through
 //! [`guarded`]; `tools/arrows.py` knows who may name its readers. A panic is caught without a line and without a count
-//! ([`ops::supervise::catch`]): no task died, its caller has an error to tell.
+//! ([`ops::supervise::catch`]): no task died, its caller has an error to report.
 //!
 //! Before it is let in to the pages, [`misplaced`] and [`PageIndexes`] hold the footer and the page index against the
 //! length of the file: without overflow checks what does not fit is no panic but another number, and memory that is asked
@@ -86,8 +86,8 @@ fn misplaced(footer: &ParquetMetaData, bytes: i64) -> Option<String> {
             }
         }
     }
-    let told = footer.file_metadata().num_rows();
-    (told != rows).then(|| format!("the footer tells of {told} rows, the row groups hold {rows}"))
+    let declared = footer.file_metadata().num_rows();
+    (declared != rows).then(|| format!("the footer declares {declared} rows, the row groups hold {rows}"))
 }
 
 /// What of the page index does not fit the row groups, if anything.
@@ -135,8 +135,8 @@ impl<'a> PageIndexes<'a> {
         for one in offsets() {
             let at = |n: u64| usize::try_from(n - all.start).unwrap_or(usize::MAX);
             let one = bytes.get(at(one.start)..at(one.end)).unwrap_or_default();
-            if pages_told(one).is_some_and(|pages| pages > one.len() as u64) {
-                return Err(ParquetError::General("the page index tells of more pages than it has bytes".to_owned()));
+            if pages_declared(one).is_some_and(|pages| pages > one.len() as u64) {
+                return Err(ParquetError::General("the page index declares more pages than it has bytes".to_owned()));
             }
         }
         Ok(Self { file, start: all.start, bytes })
@@ -148,18 +148,18 @@ fn index(offset: Option<i64>, length: Option<i32>) -> Option<Range<u64>> {
     Some(start..start.checked_add(length)?)
 }
 
-/// How many pages an offset index begins to tell of: Thrift's compact protocol, field 1, a list. `None` where that is
+/// How many pages an offset index declares: Thrift's compact protocol, field 1, a list. `None` where that is
 /// the library's to refuse.
-fn pages_told(index: &[u8]) -> Option<u64> {
+fn pages_declared(index: &[u8]) -> Option<u64> {
     let (_field, list) = (index.first()?, *index.get(1)?);
     if list >> 4 != 15 {
         return Some(u64::from(list >> 4));
     }
-    let mut told: u64 = 0;
+    let mut declared: u64 = 0;
     for (byte, shift) in index.get(2..)?.iter().zip((0..63).step_by(7)) {
-        told |= u64::from(byte & 127) << shift;
+        declared |= u64::from(byte & 127) << shift;
         if byte & 128 == 0 {
-            return Some(told);
+            return Some(declared);
         }
     }
     None

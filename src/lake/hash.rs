@@ -1,6 +1,6 @@
 //! SHA-256 over the payloads of a part, in log order, that survives a restart in the middle.
 //!
-//! A part may be gathered by several runs of the compactor. The state of the hash is saved with every cut and
+//! A part may be gathered by several runs of the compactor. The state of the hash is saved with every checkpoint and
 //! loaded again, so each payload is hashed once and the result is the one a single run would give.
 
 use std::io::Read;

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! <work>/.staging/        staged pieces and states, what is joined, small lakes of a comparison
-//! <work>/.rewrite/        parts that are published anew
-//! <work>/.set-aside/      what cannot be used
+//! <work>/.rewrite/        parts that are rewritten
+//! <work>/.set-aside/      quarantined: what cannot be used
 //! <work>/.lock, .rewrite.lock
 //! ```
 //!
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::store::{LakeStore, LocalStore};
 
-/// A lake; its published files are those of the [`LakeStore`] that it stands for.
+/// A lake; its published files are those of its [`LakeStore`].
 #[derive(Clone, Debug)]
 pub struct Lake {
     store: Arc<dyn LakeStore>,

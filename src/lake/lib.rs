@@ -49,7 +49,7 @@ pub use diff::{Difference, diff_objects, diff_trees};
 pub use error::LakeError;
 pub use lake::Lake;
 pub use lock::{LakeLock, LakeLockError};
-pub use manifest::Manifest;
+pub use manifest::PartManifest;
 pub use object::{Object, Ranges};
 pub use path::{Hour, Part, StagedPiece, staged_path, staging_dir};
 pub use piece::{FileInfo, PieceFile, PieceInfo, join_pieces, write_piece};
@@ -98,7 +98,7 @@ pub enum Numeric {
 }
 
 impl Numeric {
-    /// The word used in the configuration.
+    /// The name used in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Double => "double",
@@ -218,7 +218,7 @@ impl WriteSettings {
         }
     }
 
-    /// The text stored in every file, so that a file says how it was made and a join can tell whether a
+    /// The text stored in every file, so that a file says how it was made and a join knows whether a
     /// piece may be copied.
     pub fn fingerprint(&self, table: Table) -> String {
         // Pieces of before `side` could be null have other levels and are not copied.

@@ -9,12 +9,12 @@
 //! ```
 //!
 //! The kernel drops a lock when its holder dies, so there is no time-out and nothing to clear away; lock files are
-//! never removed. What stands in one (pid, host, purpose) is of whoever took it last and is only for messages.
+//! never removed. Its content (pid, host, purpose) is of whoever took it last and is only for messages.
 //! Readers of the lake take no lock.
 //!
 //! Of a lake in an object store the lock lies in the local directory in which it is worked on, and says nothing to other
 //! machines. Between those a store keeps only this: of two who put under one name one is refused, a manifest is replaced
-//! only as the one that was read, and who reads what was replaced is told.
+//! only as the one that was read, and who reads what was replaced gets an error.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -36,7 +36,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks whether the lock is free.
 const PAUSE: Duration = Duration::from_millis(10);
 /// A wait this long is worth a line.
-const TOLD_AFTER: Duration = Duration::from_secs(5);
+const WARN_AFTER: Duration = Duration::from_secs(5);
 /// A note is never longer.
 const NOTE_BYTES_MAX: usize = 256;
 
@@ -98,7 +98,7 @@ impl LakeLock {
         }
     }
 
-    /// The right to publish parts of the lake anew; held from the first reading to the last swap.
+    /// The right to rewrite parts of the lake; held from the first reading to the last swap.
     ///
     /// # Errors
     /// When another rewrite runs for longer than `patience`, or the lock file cannot be used.
@@ -106,7 +106,7 @@ impl LakeLock {
         take(&lake.join(REWRITE), Kind::Exclusive, purpose, patience)
     }
 
-    /// Who publishes parts of the lake anew just now, if anybody does. Takes no lock that outlives the call.
+    /// Who rewrites parts of the lake just now, if anybody does. Takes no lock that outlives the call.
     ///
     /// # Errors
     /// When the lock file is there and cannot be locked.
@@ -162,7 +162,7 @@ fn take(path: &Path, kind: Kind, purpose: &str, patience: Duration) -> Result<La
             }
             Err(TryLockError::WouldBlock) => {}
         }
-        if waited == TOLD_AFTER {
+        if waited == WARN_AFTER {
             tracing::warn!(path = %path.display(), holder = %read_note(&file), purpose, "waiting for the lock of the lake");
         }
         std::thread::sleep(PAUSE);

@@ -1,11 +1,11 @@
 //! The account of a part: what its log range held and what became of every frame.
 //!
 //! A manifest is JSON with a fixed field order, so the same log range and settings give the same bytes. Files
-//! carry its digest and it carries theirs; to break that circle [`Manifest::digest`] leaves `files` out.
+//! carry its digest and it carries theirs; to break that circle [`PartManifest::digest`] leaves `files` out.
 //!
 //! Its last field, `self_sha256`, is the SHA-256 of the file itself with those 64 digits as zeros: a manifest that was
-//! altered is told from a good one without anything beside it. Those of version 1 have none; their files' footers hold
-//! them ([`Manifest::load_proven`]).
+//! altered is recognised without anything beside it. Those of version 1 have none; their files' footers hold
+//! them ([`PartManifest::load_proven`]).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ use model::row::DriftItem;
 /// Version of the manifest's own format.
 pub const MANIFEST_VERSION: u32 = 1;
 
-/// What stands between the other fields and the digits of the manifest's own SHA-256, and behind them.
+/// What is between the other fields and the digits of the manifest's own SHA-256, and behind them.
 const SEAL: (&str, &str) = (",\n  \"self_sha256\": \"", "\"\n}\n");
 /// The digits while the SHA-256 is computed.
 const NO_DIGITS: [u8; 64] = [b'0'; 64];
@@ -38,7 +38,7 @@ pub struct LogPosition {
     pub seq: u64,
 }
 
-/// One run of the log's writer: what tells equal numbers of two copies of a log apart.
+/// One run of the log's writer: what distinguishes equal numbers of two copies of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochRun {
     /// Which run, counted from 1.
@@ -106,7 +106,7 @@ pub struct FrameCounts {
 /// Missing ids of one symbol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// Channel word.
+    /// Channel name.
     pub channel: String,
     /// The venue's own spelling.
     pub symbol: String,
@@ -127,10 +127,10 @@ pub struct Gap {
     pub filled: u64,
 }
 
-/// A hole that was asked for over REST.
+/// A gap that was requested over REST.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
-    /// Channel word.
+    /// Channel name.
     pub channel: String,
     /// The venue's own spelling.
     pub symbol: String,
@@ -164,7 +164,7 @@ pub struct Line {
 /// `filled` may be the larger one, when what an earlier part missed came late.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdRange {
-    /// Channel word.
+    /// Channel name.
     pub channel: String,
     /// The venue's own spelling.
     pub symbol: String,
@@ -175,10 +175,10 @@ pub struct IdRange {
     /// Ids that are in the rows of this part.
     #[serde(default)]
     pub present: u64,
-    /// Ids of the holes that were met in this part.
+    /// Ids of the gaps that were met in this part.
     #[serde(default)]
     pub missing: u64,
-    /// Of `present` those that came late, into a hole.
+    /// Of `present` those that came late, into a gap.
     #[serde(default)]
     pub filled: u64,
     /// Rows that were removed because their ids were there.
@@ -251,10 +251,10 @@ pub enum RebuiltFrom {
 pub struct Rebuilt {
     /// What it was made of.
     pub from: RebuiltFrom,
-    /// [`Manifest::digest`] of the one that the files were published with.
+    /// [`PartManifest::digest`] of the one that the files were published with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_sha256: Option<String>,
-    /// What nobody knows any more, in plain words.
+    /// What is no longer known, as text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
 }
@@ -265,12 +265,12 @@ fn is_zero<T: Default + PartialEq>(n: &T) -> bool {
 
 /// The account of one part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct PartManifest {
     /// [`MANIFEST_VERSION`].
     pub version: u32,
     /// The log's uuid, 32 hex digits.
     pub log: String,
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// `YYYY-MM-DDTHH`, UTC, of the receive time.
     pub hour: String,
@@ -278,10 +278,10 @@ pub struct Manifest {
     /// one. So the parts of a log are a chain: whoever knows the newest link knows all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_sha256: Option<String>,
-    /// How often the part was published anew because a later decoder reads other rows; 0 = never.
+    /// How often the part was published again because a later decoder reads other rows; 0 = never.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub revision: u32,
-    /// SHA-256 of the manifests that this one stands in the place of, the newest first, as many as `revision`: the part
+    /// SHA-256 of the manifests that this one replaces, the newest first, as many as `revision`: the part
     /// behind it may name any of them as the one before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<String>,
@@ -295,7 +295,7 @@ pub struct Manifest {
     /// The runs of the writer that its records are of, ascending; empty = all of version 1, which drew no incarnations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub epochs: Vec<EpochRun>,
-    /// The log ended here when the part was published, so that young holes are told; else they wait in the next.
+    /// The log ended here when the part was published, so that young gaps are reported; else they wait in the next.
     #[serde(default)]
     pub ends_log: bool,
     /// Records by kind.
@@ -316,9 +316,9 @@ pub struct Manifest {
     /// What each line brought, the first line first; empty without frames.
     #[serde(default)]
     pub lines: Vec<Line>,
-    /// Missing ids, in log order: holes that nothing filled within seconds.
+    /// Missing ids, in log order: gaps that nothing filled within seconds.
     pub gaps: Vec<Gap>,
-    /// What was asked for over REST and came, in log order; only in logs of repairs.
+    /// What was requested over REST and came, in log order; only in repair logs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repairs: Vec<Repair>,
     /// Completeness, sorted by channel and symbol.
@@ -341,7 +341,7 @@ pub struct Manifest {
     pub files: Vec<ManifestFile>,
 }
 
-impl Manifest {
+impl PartManifest {
     /// An empty account.
     pub fn new(log: String, venue: String, hour: String, settings: WriteSettings) -> Self {
         Self {
@@ -461,10 +461,10 @@ impl Manifest {
         Ok(bytes)
     }
 
-    /// What the files' footers carry: [`Manifest::digest`], that of the lost one for a rebuilt manifest.
+    /// What the files' footers carry: [`PartManifest::digest`], that of the lost one for a rebuilt manifest.
     ///
     /// # Errors
-    /// As [`Manifest::to_json`].
+    /// As [`PartManifest::to_json`].
     pub fn account_sha256(&self) -> Result<String, LakeError> {
         match self.rebuilt.as_ref().and_then(|r| r.account_sha256.clone()) {
             Some(account) => Ok(account),
@@ -475,9 +475,9 @@ impl Manifest {
     /// SHA-256 (lower-case hex) of the manifest with `files` emptied: it is stored in the files' footers.
     ///
     /// # Errors
-    /// As [`Manifest::to_json`].
+    /// As [`PartManifest::to_json`].
     pub fn digest(&self) -> Result<String, LakeError> {
-        let bare = Manifest { files: Vec::new(), ..self.clone() };
+        let bare = PartManifest { files: Vec::new(), ..self.clone() };
         Ok(hex(&Sha256::digest(bare.bare_json()?)))
     }
 
@@ -485,35 +485,35 @@ impl Manifest {
     ///
     /// # Errors
     /// When it cannot be read or is not a manifest of a known version.
-    pub fn load(lake: &Lake, key: &str) -> Result<Manifest, LakeError> {
+    pub fn load(lake: &Lake, key: &str) -> Result<PartManifest, LakeError> {
         Ok(Self::load_hashed(lake, key)?.0)
     }
 
-    /// Reads a published manifest, and tells the SHA-256 of its bytes (lower-case hex) that the next one carries.
+    /// Reads a published manifest, and returns the SHA-256 of its bytes (lower-case hex) that the next one carries.
     ///
     /// # Errors
-    /// As [`Manifest::load`].
-    pub fn load_hashed(lake: &Lake, key: &str) -> Result<(Manifest, String), LakeError> {
+    /// As [`PartManifest::load`].
+    pub fn load_hashed(lake: &Lake, key: &str) -> Result<(PartManifest, String), LakeError> {
         let bytes = lake.read(key)?;
         let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(&lake.place(key)))?;
         Ok((manifest, hex(&Sha256::digest(&bytes))))
     }
 
-    /// [`Manifest::load_hashed`] for whoever acts on what it says: one without a SHA-256 of its own is believed only
+    /// [`PartManifest::load_hashed`] for whoever acts on what it says: one without a SHA-256 of its own is believed only
     /// as far as its published files were made with it. Without such files (text, or removed by retention) nothing
     /// speaks against it.
     ///
     /// # Errors
-    /// As [`Manifest::load`]; [`LakeError::Damaged`] when a file says that it was published with another account.
-    pub fn load_proven(lake: &Lake, key: &str) -> Result<(Manifest, String), LakeError> {
+    /// As [`PartManifest::load`]; [`LakeError::Damaged`] when a file says that it was published with another account.
+    pub fn load_proven(lake: &Lake, key: &str) -> Result<(PartManifest, String), LakeError> {
         let bytes = lake.read(key)?;
         let manifest = Self::parse(&bytes).map_err(|e| e.of_manifest(&lake.place(key)))?;
         if split_seal(&bytes).is_none() {
             let digest = manifest.digest()?;
             for file in manifest.files.iter().map(|f| &f.path).filter(|path| path.ends_with(".parquet")) {
-                // One that cannot be read is for `verify` to tell.
+                // One that cannot be read is reported by `verify`.
                 let Ok(footer) = TableFile::get(lake, file) else { continue };
-                if footer.key_value("manifest_sha256").is_some_and(|told| told != digest) {
+                if footer.key_value("manifest_sha256").is_some_and(|declared| declared != digest) {
                     return Err(LakeError::Damaged {
                         path: lake.place(key),
                         what: format!("{} was published with another account", lake.place(file).display()),
@@ -528,7 +528,7 @@ impl Manifest {
     ///
     /// # Errors
     /// [`LakeError::Newer`] when a newer program wrote them; else when they are no manifest, or not as they were published.
-    pub fn parse(bytes: &[u8]) -> Result<Manifest, LakeError> {
+    pub fn parse(bytes: &[u8]) -> Result<PartManifest, LakeError> {
         if let Some((front, digits)) = split_seal(bytes) {
             let mut sum = Sha256::new_with_prefix(front);
             sum.update(NO_DIGITS);
@@ -537,7 +537,7 @@ impl Manifest {
                 return Err(LakeError::Manifest("it was altered: its own SHA-256 does not fit".into()));
             }
         }
-        let read = serde_json::from_slice::<Manifest>(bytes);
+        let read = serde_json::from_slice::<PartManifest>(bytes);
         // What a newer program wrote may be anything else.
         let versions = match &read {
             Ok(m) => {
@@ -602,15 +602,15 @@ mod tests {
         std::fs::File::create(&vast).unwrap().set_len(10 << 30).unwrap();
         for (path, why) in [(&fifo, "a FIFO"), (&endless, "a device"), (&vast, "a file of its kind has at most")] {
             let key = path.file_name().unwrap().to_str().unwrap();
-            let err = ops::chain(&Manifest::load(&Lake::open(dir.path()), key).unwrap_err());
+            let err = ops::chain(&PartManifest::load(&Lake::open(dir.path()), key).unwrap_err());
             assert!(err.contains(why) && err.contains(&path.display().to_string()), "{err}");
         }
         let err = ops::chain(&TableFile::open(&fifo).err().unwrap());
         assert!(err.contains("a FIFO"), "{err}");
     }
 
-    fn manifest() -> Manifest {
-        let mut m = Manifest::new(
+    fn manifest() -> PartManifest {
+        let mut m = PartManifest::new(
             "0badcafe000000000000000000000000".into(),
             "binance-spot".into(),
             "2024-08-09T00".into(),
@@ -636,8 +636,8 @@ mod tests {
         let m = manifest();
         m.check().unwrap();
         let json = m.to_json().unwrap();
-        assert_eq!(Manifest::parse(&json).unwrap(), m);
-        assert_eq!(Manifest::parse(&json).unwrap().to_json().unwrap(), json);
+        assert_eq!(PartManifest::parse(&json).unwrap(), m);
+        assert_eq!(PartManifest::parse(&json).unwrap().to_json().unwrap(), json);
     }
 
     #[test]
@@ -675,7 +675,7 @@ mod tests {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             // Bits of the name of the last field only make it look like one of version 1, which has nothing else altered.
-            if let Ok(read) = Manifest::parse(&bad) {
+            if let Ok(read) = PartManifest::parse(&bad) {
                 assert_eq!(read, m, "bit {bit}");
                 assert!(bit / 8 + 90 > good.len(), "bit {bit} of {}", good.len() * 8);
             }
@@ -696,7 +696,7 @@ mod tests {
         m.epochs = runs_to_write(&[old(2), new]);
         let json = String::from_utf8(m.to_json().unwrap()).unwrap();
         assert!(json.contains("\"incarnation\": \"abcd000000000001\""), "{json}");
-        assert_eq!(Manifest::parse(json.as_bytes()).unwrap().runs(), [old(2), new]);
+        assert_eq!(PartManifest::parse(json.as_bytes()).unwrap().runs(), [old(2), new]);
     }
 
     #[test]
@@ -704,20 +704,23 @@ mod tests {
         let m = manifest();
         let old = m.bare_json().unwrap();
         assert!(old.ends_with(b"]\n}\n") && split_seal(&old).is_none());
-        assert_eq!(Manifest::parse(&old).unwrap(), m);
+        assert_eq!(PartManifest::parse(&old).unwrap(), m);
     }
 
     #[test]
     fn another_version_is_refused() {
         let json = String::from_utf8(manifest().bare_json().unwrap()).unwrap();
         let newer = json.replacen("\"version\": 1,", "\"version\": 2,", 1);
-        assert!(matches!(Manifest::parse(newer.as_bytes()), Err(LakeError::Newer { what: "manifest", found: 2, .. })));
+        assert!(matches!(
+            PartManifest::parse(newer.as_bytes()),
+            Err(LakeError::Newer { what: "manifest", found: 2, .. })
+        ));
         // Of a schema that this program does not know it may not even know the tables.
         let settings = WriteSettings { schema_version: SchemaVersion(99), ..WriteSettings::default() };
-        let m = Manifest { settings, ..manifest() };
+        let m = PartManifest { settings, ..manifest() };
         let json = String::from_utf8(m.bare_json().unwrap()).unwrap();
         for newer in [json.clone(), json.replace("\"frames\": 2", "\"nobody_knows\": 2")] {
-            let err = Manifest::parse(newer.as_bytes()).unwrap_err().of_manifest(Path::new("x.json")).to_string();
+            let err = PartManifest::parse(newer.as_bytes()).unwrap_err().of_manifest(Path::new("x.json")).to_string();
             assert!(err.contains("x.json was written by a newer version of tapedeck") && err.contains("99"), "{err}");
         }
     }

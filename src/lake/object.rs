@@ -1,4 +1,4 @@
-//! An open object of the lake: the bytes that stood under its key when it was opened, whatever stands there by now.
+//! An open object of the lake: the bytes that were under its key when it was opened, whatever is there by now.
 
 use std::fmt;
 use std::fs::File;
@@ -15,7 +15,7 @@ use wal_format::regular::Refused;
 /// What one read of something far away fetches.
 const WINDOW_BYTES: u64 = 1 << 20;
 
-/// An object that is far away: its bytes are fetched as they are asked for.
+/// An object that is far away: its bytes are fetched as they are needed.
 pub trait Ranges: fmt::Debug + Send + Sync {
     /// Its length.
     fn size(&self) -> u64;

@@ -302,7 +302,7 @@ impl FileWriter {
         Ok(self.end(key_values, inexact)?.0)
     }
 
-    /// [`FileWriter::finish`], and the CRC-32 if that is what was asked for.
+    /// [`FileWriter::finish`], and the CRC-32 if that is what was requested.
     fn end(mut self, key_values: &[(String, String)], inexact: u64) -> Result<(FileInfo, u32), LakeError> {
         if self.rows == 0 {
             return Err(LakeError::GroupSize {
@@ -352,9 +352,9 @@ pub fn hex(bytes: &[u8]) -> String {
 pub(crate) enum Sum {
     /// Nothing.
     None,
-    /// What a manifest tells of a published file.
+    /// What a manifest records of a published file.
     Sha256(Sha256),
-    /// What a state tells of a piece.
+    /// What a state records of a piece.
     Crc32(crc32fast::Hasher),
 }
 

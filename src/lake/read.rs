@@ -24,7 +24,7 @@ use model::Interner;
 
 /// Key-value names that every file carries.
 pub mod key {
-    /// Word of the table.
+    /// Name of the table.
     pub const TABLE: &str = "table";
     /// [`crate::SchemaVersion`]: columns are only ever added.
     pub const SCHEMA_VERSION: &str = "schema_version";
@@ -68,7 +68,7 @@ impl TableFile {
         Self::of(&place, content)
     }
 
-    /// [`TableFile::open`] of an object that is open already, or was read into memory, whatever stands at `path` by now:
+    /// [`TableFile::open`] of an object that is open already, or was read into memory, whatever is at `path` by now:
     /// what is parsed is what was opened, or checked.
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl TableFile {
         chunk.words = resolve_words(&mut chunk.columns, &interner);
         let mut order: Vec<u32> = (0..chunk.rows as u32).collect();
         order.sort_by_key(|r| chunk.key(*r as usize));
-        // Rows of one symbol, and frames, stand in log order already.
+        // Rows of one symbol, and frames, are in log order already.
         if !order.is_sorted() {
             // One column after the other: not all of them twice.
             for column in &mut chunk.columns {
@@ -247,7 +247,7 @@ impl Iterator for Batches<'_> {
     type Item = Result<RecordBatch, LakeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // One that failed is not asked again.
+        // One that failed is not read again.
         let mut reader = self.reader.take()?;
         let read = guarded("read", self.path, || {
             let batch = reader.next().transpose()?;

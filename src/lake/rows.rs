@@ -2,7 +2,7 @@
 //!
 //! A row group ends at its rows or at its bytes ([`Filled`]), both counted from the rows themselves.
 //!
-//! A chunk is self-contained (its own sorted word list), so it can be encoded on another thread while the interner
+//! A chunk is self-contained (its own sorted list of texts), so it can be encoded on another thread while the interner
 //! goes on growing. Its rows are in log order; nothing here sorts by symbol.
 
 use super::column::{Column, NULL_WORD, Spec};
@@ -72,7 +72,7 @@ pub(crate) fn take_inexact(rows: &mut Vec<u32>, n: usize) -> Vec<u32> {
     std::mem::replace(rows, rest)
 }
 
-/// Rewrites interner ids to indices into a sorted list of the words that occur; returns the list.
+/// Rewrites interner ids to indices into a sorted list of the texts that occur; returns the list.
 pub(crate) fn resolve_words(columns: &mut [Column], interner: &Interner) -> Vec<Box<str>> {
     let mut rank = vec![NULL_WORD; interner.len()];
     let mut used: Vec<u32> = Vec::new();
@@ -109,7 +109,7 @@ pub struct RowsChunk {
     pub(crate) rows: usize,
     /// One per column of the schema of its version.
     pub columns: Vec<Column>,
-    /// Sorted, distinct; word columns index it.
+    /// Sorted, distinct; text columns index it.
     pub words: Vec<Box<str>>,
     /// Rows in which a double is not the decimal that was sent.
     pub inexact_rows: Vec<u32>,

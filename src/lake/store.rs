@@ -1,4 +1,4 @@
-//! Where published files live: the one way to a file of the lake, whoever asks.
+//! Where published files live: the one way to a file of the lake.
 //!
 //! ```text
 //!  publish, rewrite, repair --put_new, replace--> LakeStore <--get, head, list, folders-- resume, verify, quality, api
@@ -43,7 +43,7 @@ pub enum Body<'a> {
     File(&'a Path),
 }
 
-/// What tells an object from another one that stood or will stand under its key. Only to be compared.
+/// What identifies an object among those that were or will be under its key. Only to be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(String);
 
@@ -85,13 +85,13 @@ pub trait LakeStore: fmt::Debug + Send + Sync {
     /// Opens an object, to read all of it or parts; `None` when there is none.
     ///
     /// # Errors
-    /// When that cannot be told, or it cannot be opened.
+    /// When that is not known, or it cannot be opened.
     fn get(&self, key: &str) -> Result<Option<Object>, LakeError>;
 
     /// What is known of an object without reading it; `None` when there is none.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that is not known.
     fn head(&self, key: &str) -> Result<Option<Meta>, LakeError>;
 
     /// Objects below `folder` (the whole lake: `""`) whose keys are not before `from` and before `until`, in the byte
@@ -144,12 +144,12 @@ pub trait LakeStore: fmt::Debug + Send + Sync {
     /// Whether there is an object.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that is not known.
     fn has(&self, key: &str) -> Result<bool, LakeError> {
         Ok(self.head(key)?.is_some())
     }
 
-    /// All bytes of an object that tells about others: a manifest, a list.
+    /// All bytes of an object that describes others: a manifest, a list.
     ///
     /// # Errors
     /// When there is none, it is too long for such a one, or cannot be read.

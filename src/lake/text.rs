@@ -4,7 +4,7 @@
 //!
 //! A text file is made of the finished Parquet file of the same rows ([`super::join_pieces`]), batch by batch: the
 //! same rows in the same order, whatever was staged when, and the same bytes for the same rows and settings. Staged
-//! pieces are Parquet in every format. Text carries no footer: where its rows come from stands in the manifest,
+//! pieces are Parquet in every format. Text carries no footer: where its rows come from is in the manifest,
 //! which names the file and its SHA-256.
 //!
 //! Times are RFC 3339 in UTC; `payload` of `frames` is hex. JSON leaves a null out, CSV writes it as nothing, and

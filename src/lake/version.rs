@@ -2,12 +2,12 @@
 //!
 //! A version only adds columns, behind those that were there, and null is a value of each: so the columns of a version
 //! are the first ones of every later version, and a row of an older file is a row of the table as it is now with nulls at
-//! its end ([`crate::RowsChunk::of_version`]). Which column came when stands in its line (`since`, [`crate::column`]);
+//! its end ([`crate::RowsChunk::of_version`]). Which column came when is in its line (`since`, [`crate::column`]);
 //! a column that breaks this does not compile.
 //!
 //! A part is of one version from its first row to its manifest ([`crate::WriteSettings::schema_version`]): what was staged
-//! is finished as it was begun, whatever program goes on with it. The version stands in the settings of its state and of
-//! its manifest and in the key-values of its files; where none stands it is the first one.
+//! is finished as it was begun, whatever program goes on with it. The version is in the settings of its state and of
+//! its manifest and in the key-values of its files; where none is it is the first one.
 //!
 //! What a newer program wrote is [`crate::LakeError::Newer`]: nobody takes it for damaged, repairs or removes it.
 
@@ -62,7 +62,7 @@ impl SchemaVersion {
     }
 }
 
-/// [`SchemaVersion::FIRST`]: what stands where no version does.
+/// [`SchemaVersion::FIRST`]: the version where none is written.
 impl Default for SchemaVersion {
     fn default() -> Self {
         Self::FIRST

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lake::{Lake, LakeError, Manifest, Meta};
+use lake::{Lake, LakeError, Meta, PartManifest};
 
 /// Bytes of files whose manifests are kept: a day of a thousand symbols. In memory they take less, without their
 /// continuation and list of files.
@@ -13,7 +13,7 @@ const KEPT_BYTES: u64 = 48 << 20;
 #[derive(Default)]
 struct Kept {
     /// By key: which object it was read from, and when it was looked at last.
-    manifests: HashMap<String, (Meta, u64, Arc<Manifest>)>,
+    manifests: HashMap<String, (Meta, u64, Arc<PartManifest>)>,
     bytes: u64,
     /// Counts looks; each manifest has the number of the last one at it.
     looks: u64,
@@ -29,7 +29,7 @@ impl Reports {
     }
 
     /// The manifest that was listed as `found`, without what no report needs.
-    pub(super) fn manifest(&self, lake: &Lake, found: &Meta) -> Result<Arc<Manifest>, LakeError> {
+    pub(super) fn manifest(&self, lake: &Lake, found: &Meta) -> Result<Arc<PartManifest>, LakeError> {
         {
             let mut kept = self.lock();
             kept.looks += 1;
@@ -41,7 +41,7 @@ impl Reports {
                 return Ok(Arc::clone(manifest));
             }
         }
-        let mut manifest = Manifest::load(lake, &found.key)?;
+        let mut manifest = PartManifest::load(lake, &found.key)?;
         manifest.continuation = serde_json::Value::Null;
         manifest.files = Vec::new();
         manifest.supersedes = Vec::new();
@@ -50,7 +50,7 @@ impl Reports {
         Ok(manifest)
     }
 
-    fn keep(&self, found: &Meta, manifest: &Arc<Manifest>) {
+    fn keep(&self, found: &Meta, manifest: &Arc<PartManifest>) {
         let mut kept = self.lock();
         let look = kept.looks;
         kept.bytes += found.bytes;

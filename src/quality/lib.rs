@@ -26,7 +26,7 @@ use serde::Serialize;
 
 use lake::find::{manifests_between, venues};
 use lake::manifest::{FrameCounts, Line, Repair};
-use lake::{Hour, Lake, LakeError, Manifest, Table};
+use lake::{Hour, Lake, LakeError, PartManifest, Table};
 use model::{Channel, VenueId};
 use venue::{Continuity, venue};
 
@@ -273,7 +273,7 @@ impl Quality {
             && self.unaccounted.is_empty()
     }
 
-    fn add(&mut self, m: &Manifest, repairs: &Repairs) {
+    fn add(&mut self, m: &PartManifest, repairs: &Repairs) {
         self.parts += 1;
         if let Some(rebuilt) = m.rebuilt.as_ref().filter(|r| !r.unknown.is_empty()) {
             let unknown = rebuilt.unknown.join("; ");
@@ -339,7 +339,7 @@ impl Quality {
         }
     }
 
-    fn add_ids(&mut self, m: &Manifest, repairs: &Repairs) {
+    fn add_ids(&mut self, m: &PartManifest, repairs: &Repairs) {
         for (channel, counts) in &m.channels {
             *self.messages.entry(channel.clone()).or_default() += counts.decoded;
         }
@@ -420,7 +420,7 @@ impl Quality {
 struct Repairs(BTreeMap<(String, String), Vec<Repair>>);
 
 impl Repairs {
-    fn add(&mut self, m: &Manifest) {
+    fn add(&mut self, m: &PartManifest) {
         for r in &m.repairs {
             self.0.entry((r.channel.clone(), r.symbol.clone())).or_default().push(r.clone());
         }

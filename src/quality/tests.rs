@@ -15,8 +15,8 @@ fn hour(text: &str) -> Hour {
     Hour::parse(day, hh).unwrap()
 }
 
-fn publish(lake: &Path, log: &str, at: &str, first_seq: u64, change: impl FnOnce(&mut Manifest)) {
-    let mut m = Manifest::new(log.into(), "binance-usdm".into(), at.into(), WriteSettings::default());
+fn publish(lake: &Path, log: &str, at: &str, first_seq: u64, change: impl FnOnce(&mut PartManifest)) {
+    let mut m = PartManifest::new(log.into(), "binance-usdm".into(), at.into(), WriteSettings::default());
     change(&mut m);
     let (venue, log8) = ("binance-usdm".into(), log[..8].to_owned());
     let part = lake::Part { venue, hour: hour(at), log8, incarnation: 0, first_seq };

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use lake::{Manifest, Table};
+use lake::{PartManifest, Table};
 
 use super::world::{Data, files, ids_in_logs_of, ids_of};
 use crate::support::both;
@@ -47,7 +47,9 @@ impl Survey {
         for path in
             files(&lake_dir.join("_manifests")).into_iter().filter(|p| p.extension().is_some_and(|e| e == "json"))
         {
-            let Some(m) = std::fs::read(&path).ok().and_then(|bytes| Manifest::parse(&bytes).ok()) else { continue };
+            let Some(m) = std::fs::read(&path).ok().and_then(|bytes| PartManifest::parse(&bytes).ok()) else {
+                continue;
+            };
             named.extend(m.files.iter().filter(|f| f.table == Table::Trades).map(|f| lake_dir.join(&f.path)));
             for g in m.gaps.iter().filter(|g| g.to_id - g.from_id < 10_000_000) {
                 gaps.extend(g.from_id..=g.to_id);

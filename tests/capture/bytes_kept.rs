@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lake::Manifest;
+use lake::PartManifest;
 use wal_format::Kind;
 
 use crate::support::log::read_all;
@@ -19,7 +19,7 @@ fn run(dir: &std::path::Path) -> (u32, u64) {
     wal_format::control::read(dir).map_or((0, 0), |c| (c.committed.seq.epoch(), c.committed.seq.counter()))
 }
 
-fn manifests(dir: &std::path::Path) -> Vec<Manifest> {
+fn manifests(dir: &std::path::Path) -> Vec<PartManifest> {
     let mut out = Vec::new();
     let mut todo = vec![dir.join("_manifests")];
     while let Some(dir) = todo.pop() {
@@ -28,7 +28,7 @@ fn manifests(dir: &std::path::Path) -> Vec<Manifest> {
             if path.is_dir() {
                 todo.push(path)
             } else {
-                out.push(Manifest::parse(&std::fs::read(&path).unwrap()).unwrap())
+                out.push(PartManifest::parse(&std::fs::read(&path).unwrap()).unwrap())
             }
         }
     }

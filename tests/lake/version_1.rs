@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lake::{Manifest, Table};
+use lake::{PartManifest, Table};
 use wal_format::{Append, ClockPair, Kind, LogOptions, LogWriter};
 
 use crate::support::archive::tree;
@@ -64,7 +64,7 @@ fn drain(config: &Path) {
 }
 
 /// Ids of trades in a lake of text files.
-fn ids_of_csv(lake: &Path, manifests: &[Manifest]) -> Ids {
+fn ids_of_csv(lake: &Path, manifests: &[PartManifest]) -> Ids {
     let mut ids = Ids::new();
     for f in manifests.iter().flat_map(|m| &m.files).filter(|f| f.table == Table::Trades) {
         let text = zstd::decode_all(std::fs::File::open(lake.join(&f.path)).unwrap()).unwrap();

@@ -8,12 +8,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use lake::manifest::{Gap, Line, Repair};
 use lake::read::TableFile;
-use lake::{Manifest, Table, flags};
+use lake::{PartManifest, Table, flags};
 
 /// Everything published of one venue.
 pub struct Lake {
     dir: PathBuf,
-    pub manifests: Vec<Manifest>,
+    pub manifests: Vec<PartManifest>,
 }
 
 /// Ids of one table: symbol -> (id -> how often).
@@ -27,7 +27,7 @@ impl Lake {
             if path.is_dir() {
                 todo.extend(std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()));
             } else if path.extension().is_some_and(|e| e == "json") {
-                manifests.push(Manifest::parse(&std::fs::read(&path).unwrap()).unwrap());
+                manifests.push(PartManifest::parse(&std::fs::read(&path).unwrap()).unwrap());
             }
         }
         Lake { dir: dir.to_owned(), manifests }

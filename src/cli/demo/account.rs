@@ -15,7 +15,7 @@ use super::live::{grouped, size};
 use config::Config;
 use fold::source::{RecordSource, RecordedLog, Step};
 use lake::hash::hex;
-use lake::{Lake, Manifest};
+use lake::{Lake, PartManifest};
 use model::VenueId;
 
 /// Everything that was counted.
@@ -106,7 +106,7 @@ pub(super) fn account(cfg: &Config, report: &venue_sim::SimReport) -> anyhow::Re
     }
     let lake = Lake::open(&cfg.lake.dir);
     for at in lake.list("_manifests", None, None)?.iter().filter(|at| at.key.ends_with(".json")) {
-        let manifest = Manifest::load(&lake, &at.key)?;
+        let manifest = PartManifest::load(&lake, &at.key)?;
         for f in &manifest.files {
             account.lake_files += 1;
             account.lake_bytes += f.bytes;

@@ -8,7 +8,7 @@ use crate::error::CompactError;
 use crate::replay::rewrite;
 use lake::find::{manifests, venues};
 use lake::manifest::ManifestFile;
-use lake::{Lake, LakeError, LakeLock, Manifest, Part, Table};
+use lake::{Lake, LakeError, LakeLock, Part, PartManifest, Table};
 
 /// The key of the list of what retention removed, beside the manifests.
 pub const REMOVED: &str = "_manifests/removed.jsonl";
@@ -41,9 +41,9 @@ impl Link {
     /// Reads one.
     ///
     /// # Errors
-    /// As [`Manifest::load_hashed`].
+    /// As [`PartManifest::load_hashed`].
     pub fn load(lake: &Lake, part: &Part, key: &str) -> Result<Link, LakeError> {
-        let (m, sha256) = Manifest::load_hashed(lake, key)?;
+        let (m, sha256) = PartManifest::load_hashed(lake, key)?;
         Ok(Link {
             part: part.clone(),
             key: key.to_owned(),

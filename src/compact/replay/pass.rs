@@ -14,13 +14,13 @@ use crate::resume::remove_staging;
 use crate::stage::stage_full;
 use fold::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
 use fold::source::{RecordSource, RecordedLog, SourceError, Step};
-use lake::{Hour, Lake, Manifest, Part, WriteSettings};
+use lake::{Hour, Lake, Part, PartManifest, WriteSettings};
 use venue::Venue;
 
 /// A part that the lake has.
 pub(super) struct Known {
     pub part: Part,
-    pub manifest: Manifest,
+    pub manifest: PartManifest,
     /// SHA-256 of the manifest's bytes.
     pub sha256: String,
 }
@@ -59,7 +59,7 @@ pub(super) enum End {
 }
 
 /// Where the part of `m` ends.
-pub(super) fn ends(m: &Manifest) -> End {
+pub(super) fn ends(m: &PartManifest) -> End {
     End::At(to_position(m.end), if m.ends_log { Cut::Log } else { Cut::Hour })
 }
 
@@ -86,7 +86,7 @@ impl Log<'_> {
     }
 
     /// False for a part of another copy of the log: this one cannot give it again.
-    pub(super) fn had(&self, m: &Manifest) -> bool {
+    pub(super) fn had(&self, m: &PartManifest) -> bool {
         m.runs().iter().all(|run| self.runs.get(&run.epoch).is_none_or(|known| *known == run.incarnation))
     }
 

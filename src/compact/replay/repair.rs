@@ -38,7 +38,9 @@ use lake::hash::{hash_all, hex, sha256_hex};
 use lake::lock::PATIENCE;
 use lake::manifest::{FrameCounts, LogPosition, ManifestFile, Rebuilt, RebuiltFrom, runs_to_write};
 use lake::read::{TableFile, key};
-use lake::{Body, Lake, LakeError, LakeFormat, LakeLock, Manifest, Numeric, Part, SchemaVersion, Table, WriteSettings};
+use lake::{
+    Body, Lake, LakeError, LakeFormat, LakeLock, Numeric, Part, PartManifest, SchemaVersion, Table, WriteSettings,
+};
 use model::VenueId;
 
 /// What became of one broken manifest.
@@ -126,8 +128,8 @@ pub fn repair(cfg: &Config, lake: &Lake, only: Option<VenueId>) -> Result<Vec<Re
 }
 
 /// A usable manifest, or why it is none. `Err` when the disk does not answer.
-fn usable(lake: &Lake, key: &str) -> Result<Result<(Manifest, String), LakeError>, CompactError> {
-    match Manifest::load_proven(lake, key) {
+fn usable(lake: &Lake, key: &str) -> Result<Result<(PartManifest, String), LakeError>, CompactError> {
+    match PartManifest::load_proven(lake, key) {
         Ok(loaded) => Ok(Ok(loaded)),
         // The disk may answer again.
         Err(err @ LakeError::Io { .. }) => Err(err.into()),
@@ -270,7 +272,12 @@ impl Broken {
     }
 
     /// Whether `made` is, as far as anything beside it tells, the manifest that was published.
-    fn is_exactly(&self, made: &Manifest, footer: Option<&Footer>, beside: &Neighbours) -> Result<bool, CompactError> {
+    fn is_exactly(
+        &self,
+        made: &PartManifest,
+        footer: Option<&Footer>,
+        beside: &Neighbours,
+    ) -> Result<bool, CompactError> {
         let digest = made.digest()?;
         let sha256 = sha256_hex(&made.to_json()?);
         let same = |(a, b): (&ManifestFile, &Standing)| (&a.path, &a.sha256) == (&b.file.path, &b.file.sha256);
@@ -290,7 +297,7 @@ struct Neighbours {
     /// The one before it.
     before: Option<Known>,
     /// The first one behind it.
-    next: Option<Manifest>,
+    next: Option<PartManifest>,
     /// By what SHA-256 the one behind it knows it.
     expected: Option<String>,
     /// Nothing usable was published behind it.
@@ -382,7 +389,7 @@ fn repair_one(
 /// What the log gives for a part.
 enum FromLog {
     /// Its manifest, and whether it is the very one that was published.
-    Made(Box<Manifest>, bool),
+    Made(Box<PartManifest>, bool),
     /// Nobody knew of the part yet, and the compactor makes the same when it starts.
     Waits,
     /// The log does not have it, or has other rows than the files.
@@ -421,7 +428,7 @@ fn from_log(
                     return Ok(FromLog::Made(Box::new(made), true));
                 }
                 let fits = broken.files.iter().all(|f| f.footer.is_some())
-                    && Manifest { files: broken.named(), ..made.clone() }.check().is_ok();
+                    && PartManifest { files: broken.named(), ..made.clone() }.check().is_ok();
                 if fits && whole.is_none() {
                     whole = Some(made);
                 }
@@ -475,7 +482,7 @@ fn fold(
     settings: WriteSettings,
     end: &End,
     scratch: &Path,
-) -> Result<Option<Manifest>, CompactError> {
+) -> Result<Option<PartManifest>, CompactError> {
     let (mut gatherer, from) = match &beside.before {
         Some(before) => (log.after(before, settings)?, to_position(before.manifest.end)),
         None => (Gatherer::new(log.venue, log.kind, settings, &Continuation::default())?, Position::START),
@@ -496,7 +503,7 @@ fn from_files(
     footer: Option<&Footer>,
     beside: &Neighbours,
     notes: &mut Vec<String>,
-) -> Result<Option<Manifest>, CompactError> {
+) -> Result<Option<PartManifest>, CompactError> {
     let Some(footer) = footer else {
         notes.push(match broken.files.as_slice() {
             [] => "neither its records nor its files are there".to_owned(),
@@ -510,7 +517,7 @@ fn from_files(
     }
     let part = &broken.part;
     let settings = broken.settings(cfg, beside).into_iter().next().unwrap_or_else(|| write_settings(&cfg.lake));
-    let mut m = Manifest::new(footer.log.clone(), part.venue.clone(), part.hour.to_string(), settings);
+    let mut m = PartManifest::new(footer.log.clone(), part.venue.clone(), part.hour.to_string(), settings);
     m.first = LogPosition { seq: footer.first_seq, ..LogPosition::default() };
     if let Some(before) = beside.before.as_ref().filter(|k| k.manifest.end.seq == footer.first_seq) {
         m.first = before.manifest.end;
@@ -552,12 +559,12 @@ fn runs(cfg: &Config, id: VenueId, footer: &Footer) -> Result<Vec<Run>, CompactE
 
 /// `m` in the place of the manifest that is lost.
 fn stand_in(
-    mut m: Manifest,
+    mut m: PartManifest,
     from: RebuiltFrom,
     broken: &Broken,
     footer: Option<&Footer>,
     beside: &Neighbours,
-) -> Manifest {
+) -> PartManifest {
     let unknown: &[&str] = match from {
         RebuiltFrom::Log => &[],
         RebuiltFrom::Files => &[
@@ -603,7 +610,7 @@ fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> Result<LogPosition,
 }
 
 /// Puts the manifest in its place, unless somebody else did; what stood there is kept.
-fn put(lake: &Lake, broken: &Broken, made: &Manifest) -> Result<Result<(), String>, CompactError> {
+fn put(lake: &Lake, broken: &Broken, made: &PartManifest) -> Result<Result<(), String>, CompactError> {
     let key = broken.part.manifest();
     let _lock = LakeLock::exclusive(lake.work(), "verify --repair", PATIENCE)?;
     let there = lake.head(&key)?;

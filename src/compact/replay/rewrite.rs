@@ -37,7 +37,7 @@ use crate::failpoint;
 use fold::gather::Revision;
 use lake::lock::PATIENCE;
 use lake::work::list;
-use lake::{Body, Difference, Lake, LakeLock, LakeLockError, Manifest, Part, Table, WriteSettings, diff_trees};
+use lake::{Body, Difference, Lake, LakeLock, LakeLockError, Part, PartManifest, Table, WriteSettings, diff_trees};
 
 /// Directory of the lake in which parts are made anew; hidden, so readers that glob never look inside.
 const DIR: &str = ".rewrite";
@@ -97,7 +97,7 @@ impl Log<'_> {
         if details.is_empty() {
             let verdict = if found.is_empty() { Verdict::Equal } else { Verdict::EqualRows };
             // What this version remembers behind the part is what the next one begins with.
-            let manifest = Manifest { continuation: made.manifest.continuation.clone(), ..known.manifest.clone() };
+            let manifest = PartManifest { continuation: made.manifest.continuation.clone(), ..known.manifest.clone() };
             let goes_on = Known { part: part.clone(), manifest, sha256: known.sha256.clone() };
             return Ok((part_report(part, verdict, rows, Vec::new()), Some(goes_on)));
         }
@@ -117,7 +117,7 @@ impl Log<'_> {
         lake: &Lake,
         known: &Known,
         before: Option<&Known>,
-        made: &Manifest,
+        made: &PartManifest,
         scratch: &Path,
     ) -> Result<Result<Known, String>, CompactError> {
         let anew = scratch.join("anew");
@@ -136,7 +136,7 @@ impl Log<'_> {
         let name = format!("publishes {} of {} anew", known.part.hour, known.part.venue);
         let _lock = LakeLock::exclusive(lake.work(), &name, PATIENCE)?;
         let key = known.part.manifest();
-        let read = || Manifest::load_hashed(lake, &key).map_err(CompactError::at("read", &lake.place(&key)));
+        let read = || PartManifest::load_hashed(lake, &key).map_err(CompactError::at("read", &lake.place(&key)));
         if read()?.1 != known.sha256 {
             return Ok(Err("it was published by somebody else meanwhile".to_owned()));
         }
@@ -166,8 +166,8 @@ fn is_rows(difference: &&Difference) -> bool {
 
 /// What would be missing of what stands there, if anything. A frame that decodes now is a row of `frames` less, and a
 /// gap that it closes a row of `events`.
-fn fewer_rows(published: &Manifest, made: &Manifest) -> Option<String> {
-    let rows = |m: &Manifest, table: &Table| m.rows.get(table).copied().unwrap_or(0);
+fn fewer_rows(published: &PartManifest, made: &PartManifest) -> Option<String> {
+    let rows = |m: &PartManifest, table: &Table| m.rows.get(table).copied().unwrap_or(0);
     let told = |table: &&Table| !matches!(table, Table::Frames | Table::Events);
     Table::ALL.iter().filter(told).find_map(|table| {
         let (before, now) = (rows(published, table), rows(made, table));
@@ -176,7 +176,7 @@ fn fewer_rows(published: &Manifest, made: &Manifest) -> Option<String> {
 }
 
 /// Why two accounts are not of the same frames, if so.
-fn other_frames(published: &Manifest, made: &Manifest) -> Option<String> {
+fn other_frames(published: &PartManifest, made: &PartManifest) -> Option<String> {
     if published.frames != made.frames {
         return Some(format!("it was made of {} frames, the log gives {}", published.frames, made.frames));
     }
@@ -253,7 +253,7 @@ fn take_over(lake: &Lake, dir: &Path) -> Result<bool, CompactError> {
     let small = Lake::open(dir);
     let found = manifest_in(&small)?;
     if let Some((part, key)) = &found {
-        let new = Manifest::load(&small, key)?;
+        let new = PartManifest::load(&small, key)?;
         for file in &new.files {
             // It was moved before the crash.
             if small.has(&file.path)? {
@@ -264,7 +264,7 @@ fn take_over(lake: &Lake, dir: &Path) -> Result<bool, CompactError> {
         let dest = part.manifest();
         let there = lake.head(&dest)?.map(|there| there.version);
         if there.is_some() {
-            let old = Manifest::load(lake, &dest)?;
+            let old = PartManifest::load(lake, &dest)?;
             for file in old.files.iter().filter(|f| new.files.iter().all(|n| n.path != f.path)) {
                 lake.delete(&file.path)?;
             }

@@ -11,7 +11,7 @@ use crate::place::{Place, to_position};
 use crate::publish::Published;
 use fold::gather::{Continuation, Gatherer, Revision};
 use lake::lock::PATIENCE;
-use lake::{Difference, Lake, LakeLock, Manifest, Table, WriteSettings, diff_objects};
+use lake::{Difference, Lake, LakeLock, PartManifest, Table, WriteSettings, diff_objects};
 use wal_format::Position;
 
 impl Log<'_> {
@@ -53,7 +53,7 @@ impl Log<'_> {
         for at in before_at(parts, i).into_iter().chain([i]) {
             let Some(known) = parts.get_mut(at) else { continue };
             // One that cannot be read any more did not change for the better.
-            let Ok((manifest, sha256)) = Manifest::load_hashed(lake, &known.part.manifest()) else { continue };
+            let Ok((manifest, sha256)) = PartManifest::load_hashed(lake, &known.part.manifest()) else { continue };
             if sha256 != known.sha256 {
                 (known.manifest, known.sha256, changed) = (manifest, sha256, true);
             }
@@ -166,7 +166,7 @@ impl Log<'_> {
 }
 
 /// A file of a part that is gone because retention removed it.
-fn removed_file(lake: &Lake, manifest: &Manifest) -> Result<Option<String>, CompactError> {
+fn removed_file(lake: &Lake, manifest: &PartManifest) -> Result<Option<String>, CompactError> {
     let mut gone = Vec::new();
     for file in &manifest.files {
         if !lake.has(&file.path)? {
@@ -202,7 +202,7 @@ pub(super) fn differences(
 }
 
 /// What is wrong between two neighbouring parts.
-fn seam(before: &Manifest, m: &Manifest) -> Option<String> {
+fn seam(before: &PartManifest, m: &PartManifest) -> Option<String> {
     let (end, first) = (to_position(before.end).seq, to_position(m.first).seq);
     if first < end {
         return Some(format!(

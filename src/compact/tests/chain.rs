@@ -39,7 +39,7 @@ fn a_head_noted_earlier_is_found_again_when_the_log_went_on() {
     again.worker(Mode::Drain, |_| {}).run().unwrap();
     let head = verified(&again, &[]).chains[0].head.clone();
     let (part, _) = again.manifests().remove(1);
-    let (_, middle) = Manifest::load_hashed(&again.at(), &part.manifest()).unwrap();
+    let (_, middle) = PartManifest::load_hashed(&again.at(), &part.manifest()).unwrap();
     assert!(verified(&again, &[head, middle.to_ascii_uppercase()]).is_clean());
     let unknown = "0".repeat(64);
     let report = verified(&again, std::slice::from_ref(&unknown));

@@ -75,7 +75,7 @@ fn every_golden_lake_is_proven_comes_out_of_the_log_again_and_is_left_as_it_is()
     for version in versions() {
         let bed = golden(version);
         assert_eq!(bed.manifests().len(), PARTS);
-        let of_it = |(_, m): &(Part, Manifest)| m.settings.schema_version == version && !m.files.is_empty();
+        let of_it = |(_, m): &(Part, PartManifest)| m.settings.schema_version == version && !m.files.is_empty();
         assert!(bed.manifests().iter().all(of_it), "v{version}");
         assert!(verify_chain(&bed.at(), None, &[]).unwrap().is_clean(), "v{version}");
         bed.verify(PARTS);

@@ -34,7 +34,7 @@ use crate::replay::{ReplayArgs, Verdict, replay};
 use crate::worker::Worker;
 use capture::{Capture, LAKE_READER};
 use lake::read::TableFile;
-use lake::{Lake, Manifest, Part, Table, diff_trees};
+use lake::{Lake, Part, PartManifest, Table, diff_trees};
 use model::VenueId;
 use ops::clock;
 use ops::compactor::Activity;
@@ -44,9 +44,9 @@ const HOUR: u64 = 3_600_000_000_000;
 const T0: u64 = 1_723_161_600_000_000_000;
 
 /// A manifest by its path, and its SHA-256.
-fn manifest_at(path: &Path) -> (Manifest, String) {
+fn manifest_at(path: &Path) -> (PartManifest, String) {
     let bytes = std::fs::read(path).unwrap();
-    (Manifest::parse(&bytes).unwrap(), lake::hash::sha256_hex(&bytes))
+    (PartManifest::parse(&bytes).unwrap(), lake::hash::sha256_hex(&bytes))
 }
 
 /// A data directory.
@@ -127,9 +127,9 @@ impl Bed {
         cfg.lake.ack_interval_s = 0;
     }
 
-    fn manifests(&self) -> Vec<(Part, Manifest)> {
+    fn manifests(&self) -> Vec<(Part, PartManifest)> {
         let found = lake::find::manifests(&self.at(), "binance-spot").unwrap();
-        found.into_iter().map(|(part, at)| (part, Manifest::load(&self.at(), &at.key).unwrap())).collect()
+        found.into_iter().map(|(part, at)| (part, PartManifest::load(&self.at(), &at.key).unwrap())).collect()
     }
 
     /// How often each key (seq, row in frame) occurs in a table.

@@ -45,7 +45,8 @@ impl Bed {
     }
 
     fn shas(&self) -> Vec<String> {
-        let sha256 = |(part, _): &(Part, Manifest)| Manifest::load_hashed(&self.at(), &part.manifest()).unwrap().1;
+        let sha256 =
+            |(part, _): &(Part, PartManifest)| PartManifest::load_hashed(&self.at(), &part.manifest()).unwrap().1;
         self.manifests().iter().map(sha256).collect()
     }
 

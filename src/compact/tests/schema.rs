@@ -19,7 +19,7 @@ impl Bed {
 
     /// What each part, and every file of it, is of.
     fn versions(&self) -> Vec<SchemaVersion> {
-        let of = |(_, m): &(Part, Manifest)| {
+        let of = |(_, m): &(Part, PartManifest)| {
             for file in &m.files {
                 let version = TableFile::open(&self.lake().join(&file.path)).unwrap().version();
                 assert_eq!(version, m.settings.schema_version, "{}", file.path);

@@ -10,7 +10,7 @@ use super::arrival::{Again, KEEP_NS};
 use super::lines::OPENING_NS;
 use super::*;
 use crate::gather::{Continuation, Gatherer, LogKind};
-use lake::{Manifest, WriteSettings, flags};
+use lake::{PartManifest, WriteSettings, flags};
 use model::{Channel, VenueId};
 use venue::venue;
 
@@ -364,9 +364,9 @@ fn rows_of_the_second_line_are_flagged_and_counted_in_the_manifest() {
     }
     let lines = g.part.as_ref().unwrap().account.lines.lines();
     assert_eq!(lines.iter().map(|l| (l.frames, l.first)).collect::<Vec<_>>(), [(0, 0), (1, 1)]);
-    let mut m = Manifest::new("l".into(), "v".into(), "h".into(), WriteSettings::default());
+    let mut m = PartManifest::new("l".into(), "v".into(), "h".into(), WriteSettings::default());
     m.lines = lines;
-    assert_eq!(Manifest::parse(&m.to_json().unwrap()).unwrap(), m);
+    assert_eq!(PartManifest::parse(&m.to_json().unwrap()).unwrap(), m);
     assert_eq!(flags::SECOND_LINE, 64);
 }
 

@@ -19,7 +19,7 @@ use crate::rows::RowsChunk;
 /// Texts longer than this get no minimum and maximum.
 const MAX_BOUND_BYTES: usize = 64;
 
-/// Memory kept from column to column: asking for it anew costs a page fault per 4 KiB, a tenth of the time.
+/// Memory kept from column to column: allocating it again costs a page fault per 4 KiB, a tenth of the time.
 #[derive(Default)]
 pub(super) struct Scratch {
     body: Vec<u8>,
@@ -43,9 +43,9 @@ pub(super) struct ColumnEncoder<'a> {
     pub spec: Spec,
     /// Row numbers in the order to write.
     pub order: &'a [u32],
-    /// For each row, where it stands in that order.
+    /// For each row, its place in that order.
     pub place: &'a [u32],
-    /// Every row stands where it was: a chunk of one symbol.
+    /// Every row stays where it was: a chunk of one symbol.
     pub as_is: bool,
     /// Where pages begin and end, in that order.
     pub pages: &'a [Range<usize>],
@@ -174,7 +174,7 @@ impl ColumnEncoder<'_> {
         }
     }
 
-    /// Whether every value of a column is there; then [`Self::drop_nulls`] need not be asked.
+    /// Whether every value of a column is there; then [`Self::drop_nulls`] need not be called.
     fn no_nulls<T: PartialEq>(&mut self, values: &[T], null: T) -> bool {
         self.scratch.valid.clear();
         !self.spec.nullable || !values.contains(&null)
@@ -273,7 +273,7 @@ impl ColumnEncoder<'_> {
     /// and seq; plain wins where the low digits are noise (`ts_recv_ns` of trades) or bursts repeat a value
     /// exactly (event times in ms).
     fn plain_is_smaller(&mut self, values: &[i64]) -> Result<bool> {
-        // Of a full row group of 131,072 rows: 3 % of the time. Half as many tell wrong now and then.
+        // Of a full row group of 131,072 rows: 3 % of the time. Half as many mislead now and then.
         const SAMPLE_ROWS: usize = 4_096;
         let start = values.len().saturating_sub(SAMPLE_ROWS) / 2;
         let sample = values.get(start..(start + SAMPLE_ROWS).min(values.len())).unwrap_or_default();

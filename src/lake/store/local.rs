@@ -66,7 +66,7 @@ impl LocalStore {
             if is_dir && span.meets(&key) {
                 self.walk(&key, depth + 1, span, out)?;
             } else if !is_dir && span.holds(&key) {
-                // Gone meanwhile: it is none. A link that leads nowhere is told by whoever opens it.
+                // Gone meanwhile: it is none. A link that leads nowhere is an error for whoever opens it.
                 let Ok(found) = path.metadata().or_else(|_| path.symlink_metadata()) else { continue };
                 out.push(meta(key, &found));
             }

@@ -1,4 +1,4 @@
-//! A lake in whatever the crate `object_store` reaches: what stands there is seen whole or not at all, and is replaced
+//! A lake in whatever the crate `object_store` reaches: what is there is seen whole or not at all, and is replaced
 //! in one step, so nothing has to be renamed.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! The columns every table starts with, and those that later versions added to every table: they stand behind the table's
+//! The columns every table starts with, and those that later versions added to every table: they come behind the table's
 //! own ones of the version before.
 
 use crate::Common;
@@ -8,7 +8,7 @@ use crate::column::columns;
 pub(crate) struct CommonRow<'c> {
     pub(crate) record: &'c Common,
     pub(crate) row_in_frame: i32,
-    /// Word of the interner, or none.
+    /// Text of the interner, or none.
     pub(crate) symbol: u32,
     pub(crate) ts_event: Option<i64>,
     /// Time of the match, of rows that have one.

@@ -66,12 +66,12 @@ pub trait Row {
     fn ts_trade_us(&self) -> Option<i64> {
         None
     }
-    /// Appends what it says to the columns of its table, and tells how many of its numbers these cannot carry; `None` when
+    /// Appends what it says to the columns of its table, and returns how many of its numbers these cannot carry; `None` when
     /// they are those of another table.
     fn append(&self, version: SchemaVersion, body: &mut Body) -> Option<u32>;
 }
 
-/// `r: Trade => Trades, ..`: which columns hold a row, and what the common ones ask of it.
+/// `r: Trade => Trades, ..`: which columns hold a row, and what the common ones need of it.
 macro_rules! row {
     ($r:ident: $Row:ty => $columns:ident, symbol: $symbol:expr, ts_event: $ts_event:expr $(, ts_trade: $ts_trade:expr)?) => {
         impl $crate::table::Row for $Row {
@@ -144,7 +144,7 @@ bodies! {
     FundingRates
 }
 
-/// Declares the tables: variant, word in paths and manifests, columns. Their order is that of [`Table::ALL`] and of the
+/// Declares the tables: variant, name in paths and manifests, columns. Their order is that of [`Table::ALL`] and of the
 /// rows in a manifest: new ones come last.
 macro_rules! tables {
     ($($(#[$doc:meta])* $table:ident = $word:literal: $columns:ident;)+) => {
@@ -158,7 +158,7 @@ macro_rules! tables {
             /// Every table, in the order of the design; those that only the archive has come last.
             pub const ALL: &'static [Table] = &[$(Table::$table),+];
 
-            /// The word used in paths.
+            /// The name used in paths.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$table => $word),+ }
             }
@@ -330,11 +330,7 @@ mod tests {
             assert_eq!(names(t, SchemaVersion::SECOND), format!("{first} {added}"), "{t}");
             assert_eq!(t.versions(), [SchemaVersion::FIRST, SchemaVersion::SECOND], "{t}");
         }
-        assert_eq!(
-            SchemaVersion::NEWEST,
-            SchemaVersion::SECOND,
-            "the columns of a newer version are to stand here too"
-        );
+        assert_eq!(SchemaVersion::NEWEST, SchemaVersion::SECOND, "the columns of a newer version are to be here too");
         assert_eq!(Table::ALL.len(), 18);
     }
 

@@ -88,7 +88,7 @@ fn a_damaged_file_gives_its_rows_or_an_error_that_names_it() {
         let mut dice = Dice(seed);
         let (rows, pages, path, good) = &files[dice.below(files.len() as u64) as usize];
         let mut bytes = good.clone();
-        // What tells where things are is the smaller part, and the one that misleads.
+        // What says where things are is the smaller part, and the one that misleads.
         let within = if dice.below(4) == 0 { 0..*pages } else { *pages..good.len() };
         let (at, what) = damage(&mut bytes, within, &mut dice);
         let what = format!("TAPEDECK_SEED={seed}: {}: {what}", path.display());
