@@ -14,7 +14,7 @@ font-variant-numeric:tabular-nums}th,td{text-align:right;padding:.15rem .6rem;bo
 th:first-child,td:first-child,.t{text-align:left}.bad{color:#c33;font-weight:600}.ok{color:#2a7a2a}\
 section{overflow-x:auto}";
 
-/// Text that may stand in HTML.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -86,7 +86,7 @@ of the clocks in it."
         let (name, symbol, gaps) = (escape(&s.channel), escape(&s.symbol), s.gaps);
         let class = if s.lacking() > 0 { " class=\"bad\"" } else { "" };
         let _ = write!(out, "<tr><td>{name} {symbol}<td{class}>{gaps}");
-        // Update ids are no unit beside trades: of depth the gaps are told.
+        // Update ids are no unit beside trades: of depth the gaps are shown.
         let _ = match s.judged {
             Judged::Ids => write!(
                 out,
@@ -104,17 +104,17 @@ of the clocks in it."
     out.push_str("</table>");
     if !q.holes.is_empty() {
         out.push_str("<table><tr><th>Gap<th class=\"t\">ids<th class=\"t\">behind<th class=\"t\">cause<th class=\"t\">what became of it</tr>");
-        for hole in q.holes.iter().take(SHOWN) {
+        for gap in q.holes.iter().take(SHOWN) {
             let _ = write!(
                 out,
                 "<tr><td>{} {}<td class=\"t\">{}..{}<td class=\"t\">{}<td class=\"t\">{}<td class=\"t\">{}</tr>",
-                escape(&hole.channel),
-                escape(&hole.symbol),
-                hole.from_id,
-                hole.to_id,
-                time(hole.after_us),
-                escape(&hole.cause),
-                escape(&fate(hole))
+                escape(&gap.channel),
+                escape(&gap.symbol),
+                gap.from_id,
+                gap.to_id,
+                time(gap.after_us),
+                escape(&gap.cause),
+                escape(&fate(gap))
             );
         }
         out.push_str("</table>");

@@ -5,7 +5,7 @@
 //!  manifests of its repairs  what was fetched again          --> Quality per venue and span --> text | JSON | page
 //! ```
 //!
-//! A hole counts where it was met; what was fetched again counts for the hole, whenever that happened. The sums are
+//! A gap counts where it was met; what was fetched again counts for the gap, whenever that happened. The sums are
 //! exact: ids expected = present + missing - those of the missing that came late.
 //!
 //! Each channel is judged in its own unit and none is added to another: trades and aggregates by their ids, depth by the
@@ -35,7 +35,7 @@ pub use html::page;
 
 /// Repairs are looked for in this many hours behind the span too: a venue may have been away for a day.
 const REPAIR_HOURS: i64 = 48;
-/// Holes listed in a report; all of them are counted.
+/// Gaps listed in a report; all of them are counted.
 const LISTED_MAX: usize = 1_000;
 
 /// How long a span of the report is.
@@ -50,7 +50,7 @@ pub enum By {
 /// What to report.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Venue words; empty = every venue of the lake.
+    /// Venue names; empty = every venue of the lake.
     pub venues: Vec<String>,
     /// First hour.
     pub from: Hour,
@@ -60,7 +60,7 @@ pub struct Query {
     pub by: By,
 }
 
-/// What the completeness of a channel is told by.
+/// What the completeness of a channel is measured by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Judged {
@@ -74,10 +74,10 @@ pub enum Judged {
 }
 
 impl Judged {
-    /// How a channel of a venue is judged, by their words; `has_ids`: the manifests know ids of it.
-    fn of(venue_word: &str, channel: &str, has_ids: bool) -> Judged {
+    /// How a channel of a venue is judged, by their names; `has_ids`: the manifests know ids of it.
+    fn of(venue_name: &str, channel: &str, has_ids: bool) -> Judged {
         let Ok(channel) = channel.parse::<Channel>() else { return Judged::Not };
-        let rule = venue_word.parse::<VenueId>().map(|id| venue(id).spec.continuity(channel));
+        let rule = venue_name.parse::<VenueId>().map(|id| venue(id).spec.continuity(channel));
         match (rule, channel) {
             (Ok(Continuity::None), _) => Judged::Not,
             (Err(_), _) if !has_ids => Judged::Not,
@@ -87,16 +87,16 @@ impl Judged {
     }
 }
 
-/// One channel over a span. Ids are told where it is judged by them.
+/// One channel over a span. Ids are given where it is judged by them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ChannelQuality {
-    /// Channel word.
+    /// Channel name.
     pub channel: String,
     /// By what it is judged.
     pub judged: Judged,
     /// Messages that became rows.
     pub messages: u64,
-    /// Holes between them.
+    /// Gaps between them.
     pub gaps: u64,
     /// Ids between the first and the last of each symbol.
     pub expected: u64,
@@ -130,13 +130,13 @@ impl ChannelQuality {
 /// The ids of one symbol on one channel over a span: of depth update ids, of which a message holds many.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SymbolQuality {
-    /// Channel word.
+    /// Channel name.
     pub channel: String,
     /// The venue's own spelling.
     pub symbol: String,
     /// By what its channel is judged.
     pub judged: Judged,
-    /// Holes.
+    /// Gaps.
     pub gaps: u64,
     /// Ids between the first and the last: `present + missing`, `missing` after what came late.
     pub expected: u64,
@@ -157,10 +157,10 @@ impl SymbolQuality {
     }
 }
 
-/// A hole and what became of it.
+/// A gap and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct HoleQuality {
-    /// Channel word.
+pub struct GapQuality {
+    /// Channel name.
     pub channel: String,
     /// The venue's own spelling.
     pub symbol: String,
@@ -176,12 +176,12 @@ pub struct HoleQuality {
     pub came_late: u64,
     /// Ids of it that were fetched again.
     pub fetched: u64,
-    /// Why the rest was not, as far as it was asked for.
+    /// Why the rest was not, as far as it was requested.
     pub why: Option<String>,
 }
 
-impl HoleQuality {
-    /// Ids of the hole.
+impl GapQuality {
+    /// Ids of the gap.
     pub fn ids(&self) -> u64 {
         u64::try_from(i128::from(self.to_id) - i128::from(self.from_id) + 1).unwrap_or(0)
     }
@@ -212,7 +212,7 @@ pub struct Delay {
 /// One venue over one span.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Quality {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// `YYYY-MM-DDTHH` or `YYYY-MM-DD`, UTC.
     pub span: String,
@@ -243,10 +243,10 @@ pub struct Quality {
     pub delay: Delay,
     /// Unknown fields and types, by what they are.
     pub drift: BTreeMap<String, u64>,
-    /// Holes, all of them.
+    /// Gaps, all of them.
     pub hole_count: u64,
     /// The first of them.
-    pub holes: Vec<HoleQuality>,
+    pub holes: Vec<GapQuality>,
     /// Every channel of which messages came, the least complete first.
     pub channels: Vec<ChannelQuality>,
     /// Every symbol of every channel that numbers its messages, worst first; those judged by ids before the others.
@@ -321,7 +321,7 @@ impl Quality {
             self.hole_count += 1;
             if self.holes.len() < LISTED_MAX {
                 let (fetched, why) = repairs.of(&gap.channel, &gap.symbol, gap.from_id, gap.to_id);
-                self.holes.push(HoleQuality {
+                self.holes.push(GapQuality {
                     channel: gap.channel.clone(),
                     symbol: gap.symbol.clone(),
                     from_id: gap.from_id,
@@ -426,7 +426,7 @@ impl Repairs {
         }
     }
 
-    /// Ids of a hole that were fetched again, and why not all.
+    /// Ids of a gap that were fetched again, and why not all.
     fn of(&self, channel: &str, symbol: &str, from: i64, to: i64) -> (u64, Option<String>) {
         let all = self.0.get(&(channel.to_owned(), symbol.to_owned())).map(Vec::as_slice).unwrap_or_default();
         let inside = all.iter().filter(|r| r.from_id >= from && r.to_id <= to);
@@ -436,7 +436,7 @@ impl Repairs {
 
 /// Reports on every venue and span that has a part.
 ///
-/// A manifest that cannot be read is told in the span of its hour; one of repairs behind the range, in the last.
+/// A manifest that cannot be read is reported in the span of its hour; one of repairs behind the range, in the last.
 ///
 /// # Errors
 /// When a directory cannot be listed.

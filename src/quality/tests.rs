@@ -33,7 +33,7 @@ fn ids(symbol: &str, present: u64, missing: u64, filled: u64) -> IdRange {
     IdRange { channel, symbol, first: 1, last: 100, present, missing, filled, duplicates: 2 }
 }
 
-/// Two hours with holes, repairs of both in the hour behind.
+/// Two hours with gaps, repairs of both in the hour behind.
 fn lake(dir: &Path) {
     publish(dir, LOG, "2024-08-09T00", 1, |m| {
         m.records = BTreeMap::from([("data".into(), 95), ("conn_close".into(), 1)]);
@@ -83,7 +83,7 @@ fn asked(dir: &Path, by: By, hours: i64) -> Vec<Quality> {
 }
 
 #[test]
-fn holes_are_joined_with_repairs_of_later_hours_and_every_id_is_accounted_for() {
+fn gaps_are_joined_with_repairs_of_later_hours_and_every_id_is_accounted_for() {
     let dir = tempfile::tempdir().unwrap();
     lake(dir.path());
     let all = asked(dir.path(), By::Hour, 1);
@@ -169,7 +169,7 @@ fn the_headline_is_the_least_complete_channel_and_no_unit_is_added_to_another() 
 }
 
 #[test]
-fn gaps_of_depth_are_told_beside_the_headline_and_make_no_recording_whole() {
+fn gaps_of_depth_are_reported_beside_the_headline_and_make_no_recording_whole() {
     let dir = tempfile::tempdir().unwrap();
     mixed(dir.path(), 3);
     let q = &asked(dir.path(), By::Hour, 1)[0];
@@ -229,7 +229,7 @@ fn a_report_looks_at_no_other_day_and_reads_no_manifest_twice() {
 }
 
 #[test]
-fn delays_are_told_by_the_step_they_lie_in_and_none_beyond_the_latest() {
+fn delays_are_reported_by_the_step_they_lie_in_and_none_beyond_the_latest() {
     let dir = tempfile::tempdir().unwrap();
     lake(dir.path());
     let q = &asked(dir.path(), By::Hour, 1)[0];
@@ -259,7 +259,7 @@ fn names_in_the_page_are_text_and_never_markup() {
 }
 
 #[test]
-fn a_manifest_that_cannot_be_read_is_told_with_its_path_and_the_others_still_count() {
+fn a_manifest_that_cannot_be_read_is_reported_with_its_path_and_the_others_still_count() {
     let dir = tempfile::tempdir().unwrap();
     lake(dir.path());
     let found = lake::find::manifests(&Lake::open(dir.path()), "binance-usdm").unwrap();

@@ -4,10 +4,10 @@ use std::fmt::{self, Write};
 
 use wal_format::plain::line;
 
-use super::{ChannelQuality, HoleQuality, Judged, Quality};
+use super::{ChannelQuality, GapQuality, Judged, Quality};
 
-/// Symbols and holes told one by one; JSON has all of them.
-const TOLD: usize = 10;
+/// Symbols and gaps listed one by one; JSON has all of them.
+const SHOWN: usize = 10;
 
 /// A share of ids that is 100 % only when nothing lacks.
 pub(super) fn percent(part: u64, whole: u64) -> String {
@@ -37,18 +37,18 @@ pub(super) fn time(us: Option<i64>) -> String {
     time.map_or_else(|| "an unknown time".to_owned(), |t| t.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
-/// What became of a hole, in words.
-pub(super) fn fate(hole: &HoleQuality) -> String {
+/// What became of a gap, in words.
+pub(super) fn fate(gap: &GapQuality) -> String {
     let mut words = Vec::new();
-    if hole.came_late > 0 {
-        words.push(format!("{} came late", hole.came_late));
+    if gap.came_late > 0 {
+        words.push(format!("{} came late", gap.came_late));
     }
-    if hole.fetched > 0 {
-        words.push(format!("{} fetched again", hole.fetched));
+    if gap.fetched > 0 {
+        words.push(format!("{} fetched again", gap.fetched));
     }
-    if hole.lacking() > 0 {
-        words.push(format!("{} missing for good", hole.lacking()));
-        words.extend(hole.why.as_deref().map(|why| line(why).into_owned()));
+    if gap.lacking() > 0 {
+        words.push(format!("{} missing for good", gap.lacking()));
+        words.extend(gap.why.as_deref().map(|why| line(why).into_owned()));
     }
     words.join(", ")
 }
@@ -125,7 +125,7 @@ impl fmt::Display for Quality {
             writeln!(f, "  unknown: {} x {n}", line(what))?;
         }
         let incomplete: Vec<_> = self.symbols.iter().filter(|s| s.missing > 0 || s.gaps > 0).collect();
-        for s in incomplete.iter().take(TOLD) {
+        for s in incomplete.iter().take(SHOWN) {
             if s.judged != Judged::Ids {
                 writeln!(
                     f,
@@ -149,24 +149,24 @@ impl fmt::Display for Quality {
                 percent(s.expected - s.lacking(), s.expected)
             )?;
         }
-        if incomplete.len() > TOLD {
-            writeln!(f, "  ... and {} more symbols with gaps", incomplete.len() - TOLD)?;
+        if incomplete.len() > SHOWN {
+            writeln!(f, "  ... and {} more symbols with gaps", incomplete.len() - SHOWN)?;
         }
-        for hole in self.holes.iter().take(TOLD) {
+        for gap in self.holes.iter().take(SHOWN) {
             writeln!(
                 f,
                 "  gap {} {} {}..{} behind {}, cause {}: {}",
-                line(&hole.channel),
-                line(&hole.symbol),
-                hole.from_id,
-                hole.to_id,
-                time(hole.after_us),
-                line(&hole.cause),
-                fate(hole)
+                line(&gap.channel),
+                line(&gap.symbol),
+                gap.from_id,
+                gap.to_id,
+                time(gap.after_us),
+                line(&gap.cause),
+                fate(gap)
             )?;
         }
-        if self.hole_count > TOLD as u64 {
-            writeln!(f, "  ... and {} more gaps (--json has them)", self.hole_count - TOLD as u64)?;
+        if self.hole_count > SHOWN as u64 {
+            writeln!(f, "  ... and {} more gaps (--json has them)", self.hole_count - SHOWN as u64)?;
         }
         Ok(())
     }
