@@ -4,7 +4,7 @@
 //!  log (live, retained, archived) --LogRecording--> venue_sim: protocols, pacing, REST --ws, http--> any client
 //! ```
 //!
-//! [`recording`] reads the log; who subscribes what, in which words and at which pace is the simulator's (`tools/venue-sim`).
+//! [`recording`] reads the log; who subscribes what, with which messages and at which pace is the simulator's.
 //! Frames go out byte for byte as they were recorded, each once although redundant lines or a rotation brought it
 //! twice. Nothing of the recording is changed, and what is still to be played is kept from retention meanwhile. Who may
 //! ask is for the caller to say.

@@ -83,8 +83,9 @@ pub struct LogRecording {
     venue: &'static Venue,
     range: Range,
     /// Where each log lies, and where reading begins.
-    tapes: VecDeque<(SegmentDirs, Position)>,
-    tape: Option<(SegmentDirs, Box<dyn RecordSource>)>,
+    logs: VecDeque<(SegmentDirs, Position)>,
+    /// The log being read.
+    reading: Option<(SegmentDirs, Box<dyn RecordSource>)>,
     /// Everything from here on is played.
     playing: bool,
     /// Found by looking ahead.
@@ -118,8 +119,8 @@ impl LogRecording {
         Ok(LogRecording {
             venue,
             range,
-            tapes: found.into(),
-            tape: None,
+            logs: found.into(),
+            reading: None,
             playing: false,
             ahead: VecDeque::new(),
             seen: HashSet::new(),
@@ -132,8 +133,8 @@ impl LogRecording {
     }
 
     /// Looks for the first listing and the first books behind `from`.
-    fn look_ahead(&mut self, shelf: &SegmentDirs, from: Position, from_ns: u64) {
-        let Some(mut log) = open(shelf, from) else { return };
+    fn look_ahead(&mut self, stored: &SegmentDirs, from: Position, from_ns: u64) {
+        let Some(mut log) = open(stored, from) else { return };
         let until = from_ns.saturating_add(LOOK_NS).min(self.range.to_ns);
         loop {
             match log.next() {
@@ -152,11 +153,11 @@ impl LogRecording {
     }
 }
 
-fn open(shelf: &SegmentDirs, from: Position) -> Option<Box<dyn RecordSource>> {
-    match RecordedLog::open(shelf, from) {
+fn open(stored: &SegmentDirs, from: Position) -> Option<Box<dyn RecordSource>> {
+    match RecordedLog::open(stored, from) {
         Ok(log) => Some(Box::new(log)),
         Err(err) => {
-            tracing::warn!(log = %shelf.dir().display(), error = error_chain(&err), "cannot open the log");
+            tracing::warn!(log = %stored.dir().display(), error = error_chain(&err), "cannot open the log");
             None
         }
     }
@@ -207,12 +208,12 @@ impl Recording for LogRecording {
             return Some(entry);
         }
         loop {
-            if self.tape.is_none() {
-                let (shelf, start) = self.tapes.pop_front()?;
-                self.tape = open(&shelf, start).map(|log| (shelf, log));
+            if self.reading.is_none() {
+                let (stored, start) = self.logs.pop_front()?;
+                self.reading = open(&stored, start).map(|log| (stored, log));
                 continue;
             }
-            let (shelf, log) = self.tape.as_mut()?;
+            let (stored, log) = self.reading.as_mut()?;
             let record = match log.next() {
                 Ok(Step::Record(record)) => record,
                 Ok(Step::Lost(lost)) => {
@@ -221,20 +222,20 @@ impl Recording for LogRecording {
                 }
                 // Who only looks back waits for nothing.
                 Ok(Step::Tail | Step::Blocked { .. } | Step::End) => {
-                    self.tape = None;
+                    self.reading = None;
                     continue;
                 }
                 Err(err) => {
                     tracing::warn!(venue = %self.venue.id(), error = %err, "the log cannot be read further");
-                    self.tape = None;
+                    self.reading = None;
                     continue;
                 }
             };
             if record.ts_recv_ns >= self.range.to_ns {
                 return None;
             }
-            // Segments of logs that stood there one after the other have numbers of their own.
-            if self.tapes.is_empty() && record.position.segment != self.segment {
+            // Segments of logs that were there one after the other have numbers of their own.
+            if self.logs.is_empty() && record.position.segment != self.segment {
                 self.segment = record.position.segment;
                 for hold in &self.holds {
                     // What is not let go is held longer than needed, until the end.
@@ -243,10 +244,10 @@ impl Recording for LogRecording {
             }
             if !self.playing && record.ts_recv_ns >= self.range.from_ns {
                 self.playing = true;
-                let (at, ts_ns, shelf) = (record.position, record.ts_recv_ns, shelf.clone());
-                self.look_ahead(&shelf, at, ts_ns);
+                let (at, ts_ns, stored) = (record.position, record.ts_recv_ns, stored.clone());
+                self.look_ahead(&stored, at, ts_ns);
                 // The record is read again behind what was found.
-                self.tape = open(&shelf, at).map(|log| (shelf, log));
+                self.reading = open(&stored, at).map(|log| (stored, log));
                 if let Some((entry, body)) = self.ahead.pop_front() {
                     bytes.extend_from_slice(&body);
                     return Some(entry);
