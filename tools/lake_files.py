@@ -20,7 +20,7 @@ MAY = {
         src/lake/store.rs src/lake/store/local.rs src/lake/store/remote.rs src/lake/object.rs src/lake/lake.rs""",
     "staged pieces, joined files, states, locks: local wherever the lake is": """
         src/lake/work.rs src/lake/lock.rs src/lake/piece.rs src/lake/read.rs src/lake/text.rs
-        src/compact/abandoned.rs src/compact/aside.rs src/compact/publish.rs src/compact/resume.rs src/compact/stage.rs
+        src/compact/abandoned.rs src/compact/quarantine.rs src/compact/publish.rs src/compact/resume.rs src/compact/stage.rs
         src/compact/replay/repair.rs src/compact/replay/rewrite.rs src/compact/replay/scratch.rs
         src/history/clean/merge.rs src/history/clean/quarantine.rs src/history/clean/run.rs src/history/clean/unit.rs""",
     "the log, its archive and what is asked of the collector": """

@@ -128,7 +128,7 @@ async fn finish(
         }
         compact::retire_all(&cfg, &lake, mode);
         if mode == Mode::Drain
-            && let Err(err) = compact::retention::Keeper::default().sweep(&cfg, &lake, ops::clock::wall_ns())
+            && let Err(err) = compact::retention::RetentionSweeper::default().sweep(&cfg, &lake, ops::clock::wall_ns())
         {
             tracing::warn!(error = %wal_format::error_chain(&err), "retention could not look through the lake");
         }

@@ -4,16 +4,16 @@
 //! But a state says where its log lay (machine and directory). When that is the very directory that is worked on now,
 //! and another log, an older copy of it or none is in it, its rows wait for nobody: the log's disk is not mounted, its folder
 //! was replaced or restored.
-//! That is told, red, until the log is back or the loss is accepted; nothing of it is touched meanwhile.
+//! That is reported, red, until the log is back or the loss is accepted; nothing of it is touched meanwhile.
 
 use std::path::{Path, PathBuf};
 
 use wal_format::regular;
 
-use super::aside::set_aside;
 use super::error::CompactError;
 use super::missing::EvidenceMissing;
 use super::place::{Here, Place};
+use super::quarantine::quarantine_files;
 use super::stage::{PartState, is_state};
 use lake::path::parse_staging_dir;
 use lake::work::list;
@@ -32,7 +32,7 @@ pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&Place>) -> Result
         let other = |part: &Part| part.venue == venue && !log.is_some_and(|place| place.owns(part));
         let Some(part) = parse_staging_dir(&staged).filter(other) else { continue };
         // All states of a part are of one log. One that cannot be read says nothing; its own log, once it is here again,
-        // tells of it.
+        // reports it.
         let read = |path: &PathBuf| PartState::parse(&regular::read(path, regular::LARGE_BYTES_MAX).ok()?).ok();
         let states = list(&staged)?;
         let Some(state) = states.iter().filter(|path| is_state(path)).find_map(read) else { continue };
@@ -44,8 +44,8 @@ pub fn find(lake: &Path, venue: &str, dir: &Path, log: Option<&Place>) -> Result
     Ok(found)
 }
 
-/// What to tell of the first of `found`.
-pub fn told(found: &[(String, PathBuf)], dir: &Path, name: &str) -> Option<EvidenceMissing> {
+/// What to report of the first of `found`.
+pub fn missing(found: &[(String, PathBuf)], dir: &Path, name: &str) -> Option<EvidenceMissing> {
     let (log, staged) = found.first()?;
     Some(EvidenceMissing::Abandoned {
         log: log.clone(),
@@ -55,15 +55,15 @@ pub fn told(found: &[(String, PathBuf)], dir: &Path, name: &str) -> Option<Evide
     })
 }
 
-/// Sets all of `found` aside: the loss is accepted.
+/// Quarantines all of `found`: the loss is accepted.
 ///
 /// # Errors
 /// When something cannot be moved.
 pub fn give_up(lake: &Path, found: &[(String, PathBuf)]) -> Result<(), CompactError> {
     for (log, staged) in found {
         let name = staged.file_name().and_then(|n| n.to_str()).unwrap_or("staged").to_owned();
-        let to = set_aside(lake, &name, &list(staged)?)?;
-        tracing::warn!(log = %log, to = %to.display(), "rows that were staged of a log that is gone were set aside");
+        let to = quarantine_files(lake, &name, &list(staged)?)?;
+        tracing::warn!(log = %log, to = %to.display(), "quarantined rows that were staged of a log that is gone");
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ use ops::compactor::CompactorStatus;
 
 /// One segment to be archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
+pub struct ArchiveJob {
     /// Whose log it is of.
     pub venue: VenueId,
     /// The log's name in the status.
@@ -45,7 +45,7 @@ pub struct Job {
 ///
 /// # Errors
 /// When the archive cannot be written or does not read back, or the segment may not go any more; it is then untouched.
-pub(crate) fn archive_one(cfg: &Config, lake: &Lake, job: &Job) -> Result<Packed, CompactError> {
+pub(crate) fn archive_one(cfg: &Config, lake: &Lake, job: &ArchiveJob) -> Result<Packed, CompactError> {
     failpoint::hit("archive.before_pack");
     let packed = pack(&job.segment, &job.to, job.level, &mut |step| match step {
         PackStep::Frame(_) => {
@@ -94,7 +94,7 @@ pub struct Archiver {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<ArchiveJob>,
     /// Waiting or in work.
     known: HashSet<PathBuf>,
     closed: bool,
@@ -107,7 +107,7 @@ impl Archiver {
     }
 
     /// Adds what is not known yet.
-    pub fn push(&self, jobs: Vec<Job>) {
+    pub fn push(&self, jobs: Vec<ArchiveJob>) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         for job in jobs {
             if !queue.closed && queue.known.insert(job.segment.clone()) {
@@ -132,7 +132,7 @@ impl Archiver {
         queue.known = waiting;
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<ArchiveJob> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if queue.closed {

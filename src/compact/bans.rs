@@ -1,5 +1,5 @@
-//! Bans that an exchange told repairs, seeds or the nightly comparison: what waits for their end is in no log, so they
-//! stand in the status.
+//! Bans of an exchange against repairs, seeds or the nightly comparison: what waits for their end is in no log, so they
+//! are in the status.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use net::budget;
 use ops::health::Conditions;
 use ops::shutdown::Shutdown;
 
-/// Looks until `shutdown`. All of it asks the way the first line goes.
+/// Looks until `shutdown`. All of it goes the way of the first line.
 pub async fn watch(cfg: Arc<Capture>, conditions: Conditions, shutdown: Shutdown) {
     let budgets: Vec<_> = cfg.venues.values().map(|venue| (venue.id, budget::of(&cfg.exchange(venue), 0))).collect();
     loop {
@@ -36,9 +36,9 @@ mod tests {
     use ops::health::Reason;
     use venue::venue;
 
-    /// Seen in the wild: a repair was told 418 at night, and all that showed it was a line of the log.
+    /// Seen in the wild: a repair got a 418 at night, and only a log line showed it.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_ban_that_a_repair_was_told_stands_in_the_compactors_status_as_long_as_it_lasts() {
+    async fn a_ban_of_a_repair_is_in_the_compactors_status_as_long_as_it_lasts() {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = server.local_addr().unwrap();
         tokio::spawn(async move {
@@ -72,8 +72,8 @@ mod tests {
             panic!("never {is}");
         };
         until(true).await;
-        let told = status.conditions().text(Reason::Banned, "binance-spot").unwrap();
-        assert!(told.contains("418") && told.contains("until"), "{told}");
+        let shown = status.conditions().text(Reason::Banned, "binance-spot").unwrap();
+        assert!(shown.contains("418") && shown.contains("until"), "{shown}");
         assert!(
             status.problems().is_empty()
                 && exposition::text(|out| status.expose(out)).contains("conditions{reason=\"banned\"} 1\n")

@@ -8,16 +8,16 @@
 //! ```
 //!
 //! Each manifest names the SHA-256 of its files and of the manifest before it, so the SHA-256 of the newest one (the
-//! head) stands for all of them. Whoever notes a head elsewhere can show later that nothing before it was changed:
+//! head) vouches for all of them. Whoever notes a head elsewhere can show later that nothing before it was changed:
 //! [`verify`] follows every chain, hashes every file, and looks for the noted heads. It reads no log and changes
 //! nothing; that the rows are what the log says is [`super::replay`]'s to prove.
 //!
 //! The links are followed, not the names: a log that was restored from a backup or cloned with its machine goes on from
-//! a manifest that another one already follows. That is told, and is no fault.
+//! a manifest that another one already follows. That is reported, and is no fault.
 //!
-//! A part that was published anew (`replay --rewrite`) or whose manifest was rebuilt (`verify --repair`) names the
-//! manifests it stands in the place of, so that the part behind it, which names one of them, and heads noted earlier
-//! still fit; how many there are is told.
+//! A part that was rewritten (`replay --rewrite`) or whose manifest was rebuilt (`verify --repair`) names the
+//! manifests it replaces, so that the part behind it, which names one of them, and heads noted earlier
+//! still fit; how many there are is reported.
 //!
 //! Others may publish, retire and rewrite meanwhile. What is looked at first is many moments, not one (`snapshot`); so
 //! what seems wrong in it is looked at again while nobody changes the lake ([`LakeLock::shared`]) before it is called
@@ -31,7 +31,7 @@ mod snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::files::Checked;
-pub use self::report::{Chain, Report};
+pub use self::report::{Chain, ChainReport};
 pub use self::snapshot::REMOVED;
 use self::snapshot::Snapshot;
 pub(super) use self::snapshot::{removed, unnamed};
@@ -44,7 +44,7 @@ use lake::{Lake, LakeLock};
 /// # Errors
 /// When a directory cannot be listed, or nobody can look twice because the lake is locked for too long. What is wrong
 /// with the contents is in the report.
-pub fn verify(lake: &Lake, venue: Option<&str>, heads: &[String]) -> Result<Report, CompactError> {
+pub fn verify(lake: &Lake, venue: Option<&str>, heads: &[String]) -> Result<ChainReport, CompactError> {
     let mut checked: BTreeMap<String, Checked> = BTreeMap::new();
     let mut at = Snapshot::read(lake, venue)?;
     let mut still = false;
@@ -53,7 +53,7 @@ pub fn verify(lake: &Lake, venue: Option<&str>, heads: &[String]) -> Result<Repo
         for link in at.links() {
             if !checked.contains_key(&link.sha256) {
                 let (sha256, found) = files::check(lake, link, &at.removed)?;
-                // Published anew since the snapshot: that manifest is of another moment than the others.
+                // Rewritten since the snapshot: that manifest is of another moment than the others.
                 moved |= sha256 != link.sha256;
                 checked.insert(sha256, found);
             }
@@ -70,12 +70,12 @@ pub fn verify(lake: &Lake, venue: Option<&str>, heads: &[String]) -> Result<Repo
 }
 
 /// What a snapshot says. Pure.
-fn judge(at: &Snapshot, checked: &BTreeMap<String, Checked>, heads: &[String]) -> Report {
-    let mut report = Report::default();
+fn judge(at: &Snapshot, checked: &BTreeMap<String, Checked>, heads: &[String]) -> ChainReport {
+    let mut report = ChainReport::default();
     let mut seen = BTreeSet::new();
     let mut logs: BTreeMap<(&str, &str), Vec<&snapshot::Link>> = BTreeMap::new();
     for link in at.links() {
-        // A head that was noted before its part was published anew is still accounted for.
+        // A head that was noted before its part was rewritten is still accounted for.
         seen.extend(link.names());
         logs.entry((&link.part.venue, &link.log)).or_default().push(link);
     }
@@ -86,14 +86,14 @@ fn judge(at: &Snapshot, checked: &BTreeMap<String, Checked>, heads: &[String]) -
     report.faults.extend(at.unnamed().map(|path| format!("{path} is named by no manifest")));
     for dir in &at.interrupted {
         let why = "was interrupted; tapedeck replay --rewrite, or the start of the compactor, finishes it";
-        report.faults.push(format!("the publishing anew in {} {why}", dir.display()));
+        report.faults.push(format!("the rewrite in {} {why}", dir.display()));
     }
     report.notes.extend(at.rewriting.clone());
     report.chains.sort_by(|a, b| (&a.venue, &a.first_hour, &a.log).cmp(&(&b.venue, &b.first_hour, &b.log)));
     for head in heads.iter().filter(|h| !seen.contains(h.to_ascii_lowercase().as_str())) {
         report
             .faults
-            .push(format!("no manifest has the noted SHA-256 {head}: what it stood for was altered or removed"));
+            .push(format!("no manifest has the noted SHA-256 {head}: what it vouched for was altered or removed"));
     }
     report
 }

@@ -77,16 +77,16 @@ pub enum CompactError {
         /// What the system said.
         source: io::Error,
     },
-    /// A local file cannot be moved out of the way.
-    #[error("set {} aside", path.display())]
-    SetAside {
+    /// A local file cannot be quarantined.
+    #[error("quarantine {}", path.display())]
+    Quarantine {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// An object of the lake cannot be moved out of the way.
-    #[error("set {} aside", path.display())]
+    /// An object of the lake cannot be quarantined.
+    #[error("quarantine {}", path.display())]
     TakeOut {
         /// The object.
         path: PathBuf,
@@ -225,7 +225,7 @@ pub enum CompactError {
     /// A directory of the log.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Nobody can tell whose log it is.
+    /// The log cannot be identified.
     #[error(transparent)]
     Lineage(#[from] LineageError),
     /// The logs of a venue.
@@ -240,10 +240,10 @@ pub enum CompactError {
     /// A segment was not archived.
     #[error(transparent)]
     Pack(#[from] PackError),
-    /// The log of repairs cannot be opened.
+    /// The repair log cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The log of repairs takes nothing.
+    /// The repair log takes nothing.
     #[error(transparent)]
     Append(#[from] AppendError),
     /// An extra root certificate is none.
@@ -328,7 +328,7 @@ impl CompactError {
         matches!(self.cause(), Self::Stopped { .. })
     }
 
-    /// Whether a drain may start over at once: a file that is not what was written stood in the way and is set aside by
+    /// Whether a drain may start over at once: a file that is not what was written was in the way and is quarantined by
     /// the next start, or another copy of the log was first.
     pub(crate) fn starting_over_cures(&self) -> bool {
         matches!(self.cause(), Self::PublishedMeanwhile { .. })

@@ -5,10 +5,10 @@
 //!   `----------- covered: [0, 200) -----------'                `- [310, 400) -'
 //! ```
 //!
-//! Manifests count only as they lie there now: readable, unaltered ([`PartManifest::load_proven`]) and of this very log.
-//! Two that are linked (the later one names the SHA-256 of the earlier one, or of one that it stands in the place of)
+//! Manifests count only as they lie there now: readable, unaltered ([`PartManifest::load_proven`]) and of this very
+//! log. Two that are linked (the later one names the SHA-256 of the earlier one, or of one that it replaces)
 //! cover everything from the first record of the one to the end of the other, also what no part has records of: what a
-//! log lost between two parts is told by the later one. Where a manifest is damaged or gone the range ends.
+//! log lost between two parts is recorded by the later one. Where a manifest is damaged or gone the range ends.
 //!
 //! Of a manifest that another copy of the log published (the log was restored from a backup, or is a clone) counts what
 //! both copies hold: its runs up to the last common one ([`Place::own_end`]).
@@ -125,7 +125,7 @@ mod tests {
         publish(lake, 310, 400, Some(&three));
         let all = || Coverage::load(&place(lake), Hour(0), 1_000).unwrap();
         assert!(all().covers(0, 399) && all().covers(89, 95) && !all().covers(390, 400));
-        // Only what is asked for is read, and what lies before it still counts.
+        // Only what is needed is read, and what lies before it still counts.
         assert!(Coverage::load(&place(lake), Hour(200), 260).unwrap().covers(250, 260));
         let third = lake.join(place(lake).part(Hour(200), Seq(200), &[]).manifest());
         let good = std::fs::read(&third).unwrap();

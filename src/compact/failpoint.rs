@@ -47,7 +47,7 @@ const PLAIN: &[&str] = &[
     "klines.after_ack",
 ];
 
-/// Points of a part that is published anew.
+/// Points of a part that is published again.
 const REWRITE: &[&str] =
     &["rewrite.after_commit", "rewrite.after_file", "rewrite.before_manifest", "rewrite.after_manifest"];
 

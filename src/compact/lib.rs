@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  wal/<venue> --tail--> record --decode--> rows --route--> table buffers
-//!                           |                                 | full row groups, and everything at a cut
+//!                           |                                 | full row groups, and all at a checkpoint
 //!                           +--> account, payload hash        v
 //!                                                   .staging/<part>/  pieces + state        (stage)
 //!                                                             | hour over
@@ -13,22 +13,21 @@
 //! ```
 //!
 //! A *part* is a contiguous range of one log inside one hour; where parts end is a function of the log and of
-//! `[lake] part_minutes` (`src/fold/hour.rs`). A *piece* is a staged share of a part, hidden from readers. A *cut* stages all of
-//! memory and writes a state.
+//! `[lake] part_minutes` (`src/fold/hour.rs`). A *piece* is a staged share of a part, hidden from readers. A
+//! *checkpoint* stages all of memory and writes a state.
 //!
-//! Why rows come out exactly once: rows are a fold over the log ([`fold::gather::Gatherer`]) whose whole memory is in the
-//! state that every cut writes and in the continuation that every manifest carries. Whatever instruction the
+//! Why rows come out exactly once: rows are a fold over the log ([`fold::gather::Gatherer`]) whose whole memory is in
+//! the state that every checkpoint writes and in the continuation that every manifest carries. Whatever instruction the
 //! process dies at, the next start finds the newest of these, clears away all that came after it, and folds on
 //! ([`resume`]). Published names depend only on where a part begins, so publishing again gives the same files.
 //!
 //! Why nothing is lost: a position is acknowledged only when its part is published, and a segment goes only when
 //! manifests on disk cover it ([`retire`], [`evidence`]). So the log always holds everything behind the newest
-//! manifest; pieces and states are a cache that makes restarts cheap, and one that cannot be used is set aside.
+//! manifest; pieces and states are a cache that makes restarts cheap, and one that cannot be used is quarantined.
 #![forbid(unsafe_code)]
 
 mod abandoned;
 mod archive;
-mod aside;
 pub mod bans;
 pub mod chain;
 mod error;
@@ -38,6 +37,7 @@ mod lifecycle;
 mod missing;
 mod place;
 mod publish;
+mod quarantine;
 pub mod repair;
 pub mod replay;
 mod resume;
@@ -82,7 +82,7 @@ pub use worker::VenueOutcome;
 /// What the compactor did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Outcome {
-    /// By venue word; logs of repairs as `<venue>.repair`.
+    /// By venue name; repair logs as `<venue>.repair`.
     pub venues: BTreeMap<String, VenueOutcome>,
 }
 
@@ -138,7 +138,7 @@ pub fn run(
                 repairs.push(repairer(&cfg, config, repair_queue, &supervisor, &ended)?);
             }
             for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
-                let worker = worker::Worker {
+                let worker = worker::CompactWorker {
                     lake: lake.clone(),
                     accept_loss: status.accepts_loss(&worker::log_name(id, kind)),
                     cfg: cfg.clone(),
@@ -174,14 +174,14 @@ pub fn run(
         }
         ended.trigger();
         for repairer in repairs {
-            // What it is at is asked for again by the next start.
+            // What it is at is requested again by the next start.
             if tokio::time::timeout(STOP_PATIENCE, repairer).await.is_err() {
-                tracing::warn!("a repair did not end in time; it is asked for again after the next start");
+                tracing::warn!("a repair did not end in time; it is requested again after the next start");
             }
         }
         if let (Some(archiver), Some(thread)) = (archiver, archiving) {
             archiver.close();
-            // Its panics were told by its supervisor.
+            // Its panics were reported by its supervisor.
             drop(supervise::blocking(move || thread.join()).await);
         }
         match failed {
@@ -222,18 +222,18 @@ const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 /// Removes archived segments and hours of the lake as configured, once a minute, until `shutdown`.
 async fn keep_limits(cfg: Arc<Config>, lake: Lake, shutdown: Shutdown) {
     let work = async {
-        let mut keeper = retention::Keeper::default();
+        let mut sweeper = retention::RetentionSweeper::default();
         loop {
             let (cfg, lake) = (cfg.clone(), lake.clone());
             let swept = chore::run(move || {
-                let swept = keeper.sweep(&cfg, &lake, ops::clock::wall_ns());
-                (keeper, swept)
+                let swept = sweeper.sweep(&cfg, &lake, ops::clock::wall_ns());
+                (sweeper, swept)
             });
             let (back, swept) = swept.await;
             if let Err(err) = swept {
                 tracing::warn!(error = %error_chain(&err), "cannot look for what is too old");
             }
-            keeper = back;
+            sweeper = back;
             tokio::time::sleep(SWEEP_EVERY).await;
         }
     };
@@ -245,7 +245,7 @@ async fn keep_limits(cfg: Arc<Config>, lake: Lake, shutdown: Shutdown) {
     }
 }
 
-/// Logs of venues that are not configured are left alone; silence about them would look like loss.
+/// Logs of venues that are not configured are left alone; silence about them would look like lost data.
 fn warn_about_other_logs(cfg: &Config) {
     let Ok(entries) = std::fs::read_dir(cfg.capture.wal_root()) else { return };
     for entry in entries.flatten().filter(|e| e.path().is_dir()) {

@@ -3,8 +3,8 @@
 //!
 //! There is no error handling in the middle of a part. Whatever fails (a full disk, an I/O error), memory is
 //! thrown away and the session starts like after a crash: that path is the one every other test exercises too.
-//! Only what trying again cannot cure ends the worker, and the other logs go on: books that do not balance, another
-//! compactor, evidence that is missing ([`EvidenceMissing`]).
+//! Only what trying again cannot cure ends the worker, and the other logs go on: a ledger that does not balance,
+//! another compactor, evidence that is missing ([`EvidenceMissing`]).
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -19,9 +19,9 @@ use super::error::CompactError;
 use super::missing::EvidenceMissing;
 use super::place::Place;
 use super::resume::{self, Decision, Evidence, Start};
-use super::session::{Ended, Session};
+use super::session::{Ended, LogSession};
 use super::settings::write_settings_at;
-use super::worker::{VenueOutcome, Worker};
+use super::worker::{CompactWorker, VenueOutcome};
 use crate::failpoint;
 use crate::repair::range::MissingRange;
 use capture::LAKE_READER;
@@ -40,15 +40,16 @@ use ops::supervise::{self, Task};
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause after a failure.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Holes of parts of this age are recalled after a start, hours.
+/// Gaps of parts of this age are recalled after a start, hours.
 const RECALL_HOURS: i64 = 48;
-/// How often a drain starts over for what that cures: each time it sets a damaged piece aside, or finds more published.
+/// How often a drain starts over for what that cures: each time it quarantines a damaged piece, or finds more
+/// published.
 const AGAIN_MAX: u32 = 5;
 /// Between two looks for a log that is not there yet.
 const LOG_POLL: Duration = Duration::from_millis(200);
 
-impl Worker {
-    /// Works on a thread of its own. What it did is told when it ends, also by a panic.
+impl CompactWorker {
+    /// Works on a thread of its own. What it did is reported when it ends, also by a panic.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -68,8 +69,8 @@ impl Worker {
     /// Works until asked to stop (follow) or until the log is worked off (drain).
     ///
     /// # Errors
-    /// In follow mode only what trying again cannot cure; in drain mode the first failure, and when it was asked to stop
-    /// before the end.
+    /// In follow mode only what trying again cannot cure; in drain mode the first failure, and when it was asked to
+    /// stop before the end.
     pub fn run(&self) -> Result<VenueOutcome, CompactError> {
         let mut outcome = VenueOutcome::default();
         let mut pause = RETRY_FIRST;
@@ -87,7 +88,7 @@ impl Worker {
                 self.show(Activity::Stopped, Some(error_chain(&err)));
                 return Err(CompactError::Of { id: self.id, source: Box::new(err) });
             }
-            // The next start sets a damaged piece aside, or goes on behind what another copy published, and reads the
+            // The next start quarantines a damaged piece, or goes on behind what another copy published, and reads the
             // log again.
             if self.mode == Mode::Drain && err.starting_over_cures() && again < AGAIN_MAX {
                 again += 1;
@@ -143,7 +144,7 @@ impl Worker {
         });
     }
 
-    /// A session; its panic is told at once, and then an error like others: nothing of its memory is used again.
+    /// A session; its panic is reported at once, and then an error like others: nothing of its memory is used again.
     fn watched_session(&self, outcome: &mut VenueOutcome) -> Result<(), CompactError> {
         self.status.supervisor().attempt(Task::Compact, &self.name(), || self.session(outcome))?
     }
@@ -166,8 +167,8 @@ impl Worker {
         let decision = resume::decide(&evidence)?;
         let position = decision.start.position();
         self.rebuild_or_stop(&place, &dir, &decision, &mut evidence)?;
-        for told in resume::clean(&place, &evidence, &decision.start)? {
-            tracing::warn!(venue = %self.id, "{told}");
+        for line in resume::clean(&place, &evidence, &decision.start)? {
+            tracing::warn!(venue = %self.id, "{line}");
         }
         let acked = decision.store_ack.or(evidence.ack).unwrap_or(decision.published);
         let newest = evidence.newest.take().map(|newest| newest.key);
@@ -182,7 +183,7 @@ impl Worker {
         let gatherer = self.gatherer(&decision.start)?;
         let from_beginning = matches!(decision.start, Start::Beginning);
         let source = LiveLog::open(&dir, position)?;
-        let mut session = Session::new(self, place, uuid, Box::new(ack), gatherer, acked, newest, outcome);
+        let mut session = LogSession::new(self, place, uuid, Box::new(ack), gatherer, acked, newest, outcome);
         let ended = session.run(source, from_beginning)?;
         match (ended, self.mode, waiting) {
             (Ended::Stopped, Mode::Drain, _) => Err(CompactError::Stopped { name: self.name() }),
@@ -192,7 +193,8 @@ impl Worker {
         }
     }
 
-    /// What waits in staging of a log that was here ([`super::abandoned`]), told; nothing when its loss is accepted.
+    /// What waits in staging of a log that was here ([`super::abandoned`]), reported; nothing when its loss is
+    /// accepted.
     fn abandoned(&self, log: Option<&Place>) -> Result<Option<EvidenceMissing>, CompactError> {
         // Both logs of a venue stage under its name; each is looked for in its own directory.
         let (lake, dir) = (self.lake.work(), self.dir());
@@ -200,7 +202,7 @@ impl Worker {
         if self.accept_loss {
             abandoned::give_up(lake, &std::mem::take(&mut found))?;
         }
-        let missing = abandoned::told(&found, &dir, &self.name());
+        let missing = abandoned::missing(&found, &dir, &self.name());
         let conditions = self.status.conditions();
         conditions.set(Reason::EvidenceMissing, &self.name(), missing.as_ref().map(ToString::to_string));
         Ok(missing)
@@ -235,7 +237,7 @@ impl Worker {
         evidence: &mut Evidence,
     ) -> Result<(), CompactError> {
         let at = decision.start.position();
-        // What a state stands on is in pieces: files of its own part need nothing of the log.
+        // What a state builds on is in pieces: files of its own part need nothing of the log.
         let accounted = match &decision.start {
             Start::Inside(state) => evidence.orphans_are_of(&state.part(place)),
             _ => evidence.orphans.is_empty(),
@@ -263,14 +265,14 @@ impl Worker {
         if !self.accept_loss {
             return Err(missing.into());
         }
-        tracing::error!(venue = %self.id, "going on as asked to, the loss is told in the next manifest: {missing}");
-        if let Some(to) = resume::set_orphans_aside(place, evidence)? {
-            tracing::warn!(venue = %self.id, to = %to.display(), "files that no manifest names were set aside");
+        tracing::error!(venue = %self.id, "going on because of --accept-loss, the next manifest records the lost range: {missing}");
+        if let Some(to) = resume::quarantine_orphans(place, evidence)? {
+            tracing::warn!(venue = %self.id, to = %to.display(), "quarantined files that no manifest names");
         }
         Ok(())
     }
 
-    /// What manifests of the last days say about holes: those of this log wait again unless they were asked for.
+    /// What manifests of the last days say about gaps: those of this log wait again unless they were requested.
     fn recall(&self, place: &Place) -> Result<(), CompactError> {
         let Some(repair_queue) = &self.repair_queue else { return Ok(()) };
         let since = Hour::of_ns(clock::wall_ns()).0 - RECALL_HOURS;
@@ -281,7 +283,7 @@ impl Worker {
             let manifest = match PartManifest::load(&place.lake, &found.key) {
                 Ok(manifest) => manifest,
                 Err(err) => {
-                    tracing::warn!(venue = %self.id, error = %error_chain(&err), "gaps that this manifest names are not asked for");
+                    tracing::warn!(venue = %self.id, error = %error_chain(&err), "gaps that this manifest names are not requested");
                     continue;
                 }
             };
@@ -310,7 +312,7 @@ impl Worker {
         let mut looked = false;
         loop {
             if dir.is_dir() {
-                let lineage = wal_format::lineage(&dir).map_err(CompactError::at("tell whose log is in", &dir))?;
+                let lineage = wal_format::lineage(&dir).map_err(CompactError::at("identify the log in", &dir))?;
                 if let Some(lineage) = lineage {
                     return Ok(Some(lineage));
                 }
@@ -374,7 +376,7 @@ mod tests {
     use lake::Table;
 
     #[test]
-    fn books_that_do_not_balance_end_the_worker_and_a_full_disk_does_not() {
+    fn a_ledger_that_does_not_balance_ends_the_worker_and_a_full_disk_does_not() {
         let publish = |err| CompactError::hour::<CompactError>("publish", Hour(7))(err);
         let bad = Imbalance::Rows { table: Table::Trades, counted: 2, in_file: 1 };
         assert!(!publish(bad.into()).is_curable());

@@ -25,7 +25,7 @@ pub enum EvidenceMissing {
     },
     /// What was acknowledged is neither in the lake nor in the log.
     #[error(
-        "the log was acknowledged up to {acked}, but the lake holds only what is before {at}, and the log no longer has what lies between\n  where: {lake}\n  fix:   is the lake's disk mounted, and is it the newest copy? put the lake back; or give what is missing up with tapedeck compactor --accept-loss {log}, which goes on with what the log has and tells the loss in the next manifest"
+        "the log was acknowledged up to {acked}, but the lake holds only what is before {at}, and the log no longer has what lies between\n  where: {lake}\n  fix:   is the lake's disk mounted, and is it the newest copy? put the lake back; or give up what is missing with tapedeck compactor --accept-loss {log}, which goes on with what the log has and records the lost range in the next manifest"
     )]
     Acknowledged {
         /// The acknowledged seq.
@@ -39,7 +39,7 @@ pub enum EvidenceMissing {
     },
     /// Published files that no manifest names, and a log that cannot give them again.
     #[error(
-        "published files behind the newest manifest are named by none, and the log no longer has what they hold: their manifest is missing\n  where: {path} and {others} others\n  fix:   put the manifest back, or tapedeck verify --repair makes it again from the files; or give them up with tapedeck compactor --accept-loss {log}, which sets them aside"
+        "published files behind the newest manifest are named by none, and the log no longer has what they hold: their manifest is missing\n  where: {path} and {others} others\n  fix:   put the manifest back, or tapedeck verify --repair makes it again from the files; or give them up with tapedeck compactor --accept-loss {log}, which quarantines them"
     )]
     Orphans {
         /// The first of them.
@@ -59,7 +59,7 @@ pub enum EvidenceMissing {
     },
     /// Rows that were staged here of a log that is not here any more.
     #[error(
-        "rows of the log {log} are staged and wait to be published, and that log, or the run of it that they are of, is not in {dir} any more\n  where: {staged}\n  fix:   is the log's disk mounted? put that log back and its rows are published; or give them up with tapedeck compactor --accept-loss {name}, which sets them aside"
+        "rows of the log {log} are staged and wait to be published, and that log, or the run of it that they are of, is not in {dir} any more\n  where: {staged}\n  fix:   is the log's disk mounted? put that log back and its rows are published; or give them up with tapedeck compactor --accept-loss {name}, which quarantines them"
     )]
     Abandoned {
         /// The log that is gone, 32 hex digits.
@@ -87,7 +87,7 @@ pub enum EvidenceMissing {
     },
     /// A lake without anything of a log that has lost its beginning.
     #[error(
-        "the lake holds nothing of this log, and the log no longer has its first records: it begins at {first}\n  where: {lake}\n  fix:   is the lake's disk mounted? put the lake back; or give what is missing up with tapedeck compactor --accept-loss {log}, which goes on with what the log has and tells the loss in the next manifest"
+        "the lake holds nothing of this log, and the log no longer has its first records: it begins at {first}\n  where: {lake}\n  fix:   is the lake's disk mounted? put the lake back; or give up what is missing with tapedeck compactor --accept-loss {log}, which goes on with what the log has and records the lost range in the next manifest"
     )]
     Beginning {
         /// The first record there is.

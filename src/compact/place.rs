@@ -17,11 +17,12 @@ use ops::host;
 pub struct Place {
     /// The lake.
     pub lake: Lake,
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// The log's uuid, 32 hex digits.
     pub log: String,
-    /// The runs that the log had: what they do not have is of another copy of it. `None` = nobody asks whose it is.
+    /// The runs that the log had: what they do not have is of another copy of it. `None` = it does not matter whose it
+    /// is.
     pub lineage: Option<Lineage>,
     /// Where the log lies, for states ([`super::abandoned`]).
     pub wal: Option<String>,
@@ -61,7 +62,7 @@ impl Place {
         self.lineage.as_ref().is_none_or(|lineage| runs.iter().all(|run| lineage.knows(*run) != KnownRun::No))
     }
 
-    /// Up to where the records that `manifest` tells of are this log's: its end, or the end of the last run that both
+    /// Up to where the records of `manifest` are this log's: its end, or the end of the last run that both
     /// copies of the log had. `None` when they share none.
     pub fn own_end(&self, manifest: &PartManifest) -> Option<Position> {
         let (end, runs) = (to_position(manifest.end), manifest.runs());
@@ -92,7 +93,7 @@ impl Place {
     }
 }
 
-/// An incarnation as it stands in names.
+/// An incarnation as names carry it.
 fn short(incarnation: Incarnation) -> u16 {
     (incarnation.0 >> 48) as u16
 }
@@ -107,14 +108,15 @@ pub fn to_position(p: LogPosition) -> Position {
     Position { segment: SegmentId(p.segment), offset: p.offset, seq: Seq(p.seq) }
 }
 
-/// Where a log lies, as a state writes it: the machine, and the way there from the lake, so that a data directory that is
-/// moved as a whole takes its logs along. A lake that shares nothing but the root with it is named by the log's full path.
+/// Where a log lies, as a state writes it: the machine, and the way there from the lake, so that a data directory that
+/// is moved as a whole takes its logs along. A lake that shares nothing but the root with it is named by the log's full
+/// path.
 #[derive(Clone, Debug)]
 pub struct Here {
     host: String,
     way: PathBuf,
-    /// The log's directory is on the lake's file system: whoever sees the lake there sees that log, whatever he is called.
-    /// A container that is made anew has another host name each time.
+    /// The log's directory is on the lake's file system: whoever sees the lake there sees that log, whatever he is
+    /// called. A new container has another host name each time.
     with_lake: bool,
 }
 

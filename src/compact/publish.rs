@@ -8,7 +8,7 @@
 //! Until the manifest is there the part counts as not published: the next start removes what was renamed of it, gathers
 //! the rest again and publishes the same names with the same bytes. Once it is there, everything staged for the part is
 //! rubbish. A name that is taken by something else stops the log: nothing is overwritten.
-//! If the books do not balance nothing is published and nothing may be retired.
+//! If the ledger does not balance nothing is published and nothing may be retired.
 
 use std::path::{Path, PathBuf};
 
@@ -34,10 +34,10 @@ use wal_format::{durable, regular};
 
 /// Why a part ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// The next record is of another hour, or behind a boundary inside it: holes that are still young wait in the next part.
+pub enum PartEnd {
+    /// The next record is of another hour, or behind a boundary inside it: young gaps wait in the next part.
     Hour,
-    /// The log ends, as far as anybody knows: nothing will fill a hole.
+    /// The log ends, as far as anybody knows: nothing will fill a gap.
     Log,
 }
 
@@ -71,13 +71,13 @@ pub fn publish(
     place: &Place,
     gatherer: &mut Gatherer,
     end: Position,
-    cut: Cut,
+    part_end: PartEnd,
 ) -> Result<Option<Published>, CompactError> {
     failpoint::hit("publish.before_part");
-    if cut == Cut::Log {
+    if part_end == PartEnd::Log {
         gatherer.finish();
     }
-    let Some(mut manifest) = account(place, gatherer, end, cut)? else { return Ok(None) };
+    let Some(mut manifest) = account(place, gatherer, end, part_end)? else { return Ok(None) };
     let digest = manifest.digest()?;
     let Some((open, symbols)) = gatherer.part_and_symbols() else { return Ok(None) };
     let part = place.part_of(open);
@@ -154,7 +154,7 @@ fn refuse_twice(place: &Place, manifest: &PartManifest) -> Result<(), CompactErr
     }
 }
 
-/// What stands under a name already must be what is published under it: nothing of another copy of the log, and nothing
+/// What is under a name already must be what is published under it: nothing of another copy of the log, and nothing
 /// that somebody put there, is overwritten. What an interrupted publish left is gone by now ([`super::resume`]).
 fn put(place: &Place, key: &str, body: Body<'_>, sha256: &str) -> Result<(), CompactError> {
     match place.lake.publish(key, body, sha256) {
@@ -179,31 +179,31 @@ fn account(
     place: &Place,
     gatherer: &mut Gatherer,
     end: Position,
-    cut: Cut,
+    part_end: PartEnd,
 ) -> Result<Option<PartManifest>, CompactError> {
     let continuation = gatherer.continuation();
     let ids = gatherer.id_ranges();
     let revision = gatherer.revision().clone();
     let mut drift = gatherer.decoder().rows.drift.items.clone();
     let Some(open) = gatherer.part.as_ref() else { return Ok(None) };
-    let books = &open.account;
-    books.check()?;
+    let ledger = &open.account;
+    ledger.check()?;
     for (listed, count, what) in
-        [(books.gaps.len(), books.gap_count, "gaps"), (books.lost.len(), books.lost_count, "lost ranges")]
+        [(ledger.gaps.len(), ledger.gap_count, "gaps"), (ledger.lost.len(), ledger.lost_count, "lost ranges")]
     {
         if count > listed as u64 {
             let item = DriftItem { count: count - listed as u64, sample: String::new() };
             drift.insert(format!("{what} beyond the first {LISTED_MAX}, not listed"), item);
         }
     }
-    if books.evicted_keys > 0 {
-        let item = DriftItem { count: books.evicted_keys, sample: String::new() };
+    if ledger.evicted_keys > 0 {
+        let item = DriftItem { count: ledger.evicted_keys, sample: String::new() };
         drift.insert("dedupe window too small: keys evicted early".to_owned(), item);
     }
     for (table, of_table) in Table::ALL.iter().zip(&open.tables) {
         let held = of_table.staged() + of_table.buffered() as u64;
-        if held != books.rows_of(*table) {
-            return Err(Imbalance::Rows { table: *table, counted: books.rows_of(*table), in_file: held }.into());
+        if held != ledger.rows_of(*table) {
+            return Err(Imbalance::Rows { table: *table, counted: ledger.rows_of(*table), in_file: held }.into());
         }
     }
     let mut m = PartManifest::new(place.log.clone(), place.venue.clone(), open.hour.to_string(), open.settings.clone());
@@ -212,23 +212,23 @@ fn account(
     m.first = to_log_position(open.first);
     m.end = to_log_position(end);
     m.epochs = runs_to_write(&open.runs);
-    m.records = books.by_kind();
-    m.planned_closes = books.planned_closes;
-    m.frames = books.frames;
-    m.channels = books.by_channel();
-    m.rows = books.rows_by_table();
+    m.records = ledger.by_kind();
+    m.planned_closes = ledger.planned_closes;
+    m.frames = ledger.frames;
+    m.channels = ledger.by_channel();
+    m.rows = ledger.rows_by_table();
     m.inexact_values =
         Table::ALL.iter().zip(&open.tables).map(|(table, t)| (*table, t.inexact())).filter(|(_, n)| *n > 0).collect();
-    m.duplicates = books.duplicates_by_table();
-    m.lines = books.lines.lines();
-    m.gaps.clone_from(&books.gaps);
-    m.ends_log = cut == Cut::Log;
-    m.repairs.clone_from(&books.repairs);
+    m.duplicates = ledger.duplicates_by_table();
+    m.lines = ledger.lines.lines();
+    m.gaps.clone_from(&ledger.gaps);
+    m.ends_log = part_end == PartEnd::Log;
+    m.repairs.clone_from(&ledger.repairs);
     m.ids = ids;
-    m.clock = books.delay.clock_error();
+    m.clock = ledger.delay.clock_error();
     m.payload_sha256 = open.hash.hex();
     m.drift = drift;
-    m.lost.clone_from(&books.lost);
+    m.lost.clone_from(&ledger.lost);
     m.continuation =
         serde_json::to_value(&continuation).map_err(CompactError::step("write the continuation as JSON"))?;
     Ok(Some(m))

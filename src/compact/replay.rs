@@ -1,13 +1,13 @@
 //! The lake again from the log, or the proof that it is the same.
 //!
-//! A replay is the same fold over records as the live path ([`super::gather::Gatherer`]), with the same cuts: hours
-//! cut by themselves, and where an hour was drained half way its manifest says where. Nothing is written but below
+//! A replay is the same fold over records as the live path ([`super::gather::Gatherer`]), with the same parts: hours
+//! end them by themselves, and where an hour was drained half way its manifest says where. Nothing is written but below
 //! `out` (but for `rewrite`), no ack is taken, no segment deleted, no damage repaired. Segments that are still to be
 //! read are held meanwhile ([`wal_format::Hold`]): services beside it may publish and delete as they do.
 //!
 //! `verify` takes each published part for itself: its range, its settings and the continuation of the part before
 //! come from the manifests, its rows from the log. Files and manifest must come out byte for byte; what does not is
-//! looked at again while nobody changes the lake. `rewrite` does the same and publishes the parts anew whose rows came
+//! looked at again while nobody changes the lake. `rewrite` does the same and rewrites the parts whose rows came
 //! out otherwise.
 
 mod absent;
@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 
 use wal_format::{Hold, SegmentInfo};
 
-use self::pass::{Known, Log};
+use self::pass::{PublishedPart, ReplayLog};
 use self::report::unreadable_part;
-pub use self::report::{PartReport, Report, Verdict};
+pub use self::report::{PartReport, ReplayReport, Verdict};
 use super::error::CompactError;
 use super::settings::write_settings;
 use crate::settings::Config;
@@ -51,7 +51,7 @@ pub struct ReplayArgs {
     pub out: Option<PathBuf>,
     /// Compare with the lake.
     pub verify: bool,
-    /// Publish parts of the lake anew whose rows come out otherwise than they were published.
+    /// Rewrite parts of the lake whose rows come out otherwise than they were published.
     pub rewrite: bool,
     /// Also those that would have fewer rows of a table than were published.
     pub fewer_rows: bool,
@@ -72,11 +72,11 @@ impl ReplayArgs {
 /// # Errors
 /// When `out` is in use, a log or file cannot be read, or a rebuilt part does not balance. A difference is not an
 /// error: it is in the report.
-pub fn replay(cfg: &Config, lake: &Lake, args: &ReplayArgs) -> Result<Report, CompactError> {
+pub fn replay(cfg: &Config, lake: &Lake, args: &ReplayArgs) -> Result<ReplayReport, CompactError> {
     if let Some(out) = &args.out {
         refuse_used(out)?;
     }
-    let mut report = Report::default();
+    let mut report = ReplayReport::default();
     // From the first reading to the last swap: nobody takes what is half made for the rest of a crash.
     let _rewriting = match args.rewrite {
         true => Some(LakeLock::rewrite(lake.work(), args.purpose(), PATIENCE)?),
@@ -110,7 +110,7 @@ pub fn replay(cfg: &Config, lake: &Lake, args: &ReplayArgs) -> Result<Report, Co
             }
             for log in logs {
                 log.needs(log.first_segment);
-                let Published { mut parts, unreadable } = published(lake, &log)?;
+                let PublishedParts { mut parts, unreadable } = published(lake, &log)?;
                 let all = parts.len();
                 parts.retain(|known| log.had(&known.manifest));
                 if parts.len() < all {
@@ -151,7 +151,7 @@ fn refuse_used(out: &Path) -> Result<(), CompactError> {
     }
 }
 
-/// The logs that ever stood in `dir`.
+/// The logs that were ever in `dir`.
 fn logs_of<'h>(
     cfg: &Config,
     venue: &'static Venue,
@@ -159,16 +159,16 @@ fn logs_of<'h>(
     dir: &Path,
     args: &ReplayArgs,
     holds: &'h [Hold],
-) -> Result<Vec<Log<'h>>, CompactError> {
+) -> Result<Vec<ReplayLog<'h>>, CompactError> {
     let mut logs = Vec::new();
-    for (uuid, shelf, first_segment) in stored_logs(&cfg.capture.archive_root(), dir)? {
-        let segments = shelf.list().map_err(CompactError::at("list", shelf.dir()))?;
+    for (uuid, stored, first_segment) in stored_logs(&cfg.capture.archive_root(), dir)? {
+        let segments = stored.list().map_err(CompactError::at("list", stored.dir()))?;
         let own = segments.iter().filter(|s| s.foreign.is_none()).filter_map(SegmentInfo::run);
-        logs.push(Log {
+        logs.push(ReplayLog {
             venue,
             kind,
             runs: own.map(|run| (run.epoch, run.incarnation)).collect(),
-            shelf,
+            stored,
             dir: dir.to_owned(),
             name: hex(&uuid),
             first_segment,
@@ -184,23 +184,23 @@ fn logs_of<'h>(
 }
 
 /// What the lake has of a log.
-struct Published {
+struct PublishedParts {
     /// In log order.
-    parts: Vec<Known>,
+    parts: Vec<PublishedPart>,
     /// Parts of a log of this name whose manifest cannot be read, and why.
     unreadable: Vec<(Part, String)>,
 }
 
 /// The manifests of this log in the lake.
-fn published(lake: &Lake, log: &Log) -> Result<Published, CompactError> {
-    let mut found = Published { parts: Vec::new(), unreadable: Vec::new() };
+fn published(lake: &Lake, log: &ReplayLog) -> Result<PublishedParts, CompactError> {
+    let mut found = PublishedParts { parts: Vec::new(), unreadable: Vec::new() };
     for (part, at) in manifests(lake, log.venue.id().as_str())? {
         if !log.name.starts_with(&part.log8) {
             continue;
         }
         match PartManifest::load_hashed(lake, &at.key) {
             Ok((manifest, sha256)) if manifest.log == log.name => {
-                found.parts.push(Known { part, manifest, sha256 });
+                found.parts.push(PublishedPart { part, manifest, sha256 });
             }
             // Another log whose uuid begins alike.
             Ok(_) => {}

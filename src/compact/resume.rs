@@ -9,15 +9,15 @@
 //! ```
 //!
 //! Worked example. The process died after the manifest of hour 11 was published and before its staging directory
-//! was removed. The state there stands at seq 900, the manifest ends at 1000: the manifest is ahead, the state
+//! was removed. The state there is at seq 900, the manifest ends at 1000: the manifest is ahead, the state
 //! and its pieces are rubbish, hour 12 begins at 1000.
 //!
 //! What is rubbish is deleted: pieces that no state names yet, and all that is staged of a published part. What should
-//! be of use and is not (a damaged state, one of another version, a damaged piece) is set aside and named
-//! ([`super::aside`]), with the pieces beside it. A newest manifest that cannot be read, and an ack beyond everything
-//! that neither the lake nor the log holds, stop the log ([`EvidenceMissing`]): to go on would be to publish twice, or to
-//! call lost what lies on a disk that is not mounted. So do published files behind the newest manifest that the log
-//! cannot give again; those that it can were left by an interrupted publish and are removed.
+//! be of use and is not (a damaged state, one of another version, a damaged piece) is quarantined and named
+//! ([`super::quarantine`]), with the pieces beside it. A newest manifest that cannot be read, and an ack beyond
+//! everything that neither the lake nor the log holds, stop the log ([`EvidenceMissing`]): to go on would be to publish
+//! twice, or to call lost what lies on a disk that is not mounted. So do published files behind the newest manifest
+//! that the log cannot give again; those that it can were left by an interrupted publish and are removed.
 //!
 //! Whose a file is say log, venue and runs. Manifests of another copy of this log (it was restored from a backup, or is
 //! a clone) are left alone, but for one thing: what both copies hold, the runs up to the last common one, is published
@@ -29,10 +29,10 @@ use std::path::{Path, PathBuf};
 
 use wal_format::{Ack, Checkpoint, Position, Seq, durable, regular};
 
-use super::aside::{set_aside, set_object_aside};
 use super::error::CompactError;
 use super::missing::EvidenceMissing;
 use super::place::{Place, to_position};
+use super::quarantine::{quarantine_files, quarantine_object};
 use super::stage::{PartState, is_state, state_path};
 use crate::failpoint;
 use fold::gather::{Continuation, missing_beginning};
@@ -139,7 +139,7 @@ pub struct Decision {
     pub start: Start,
     /// Where the newest manifest ends: what the ack may say.
     pub published: Position,
-    /// What has to be stored as the ack before anything may be retired; `None` = it stands as it should.
+    /// What has to be stored as the ack before anything may be retired; `None` = it is as it should be.
     pub store_ack: Option<Position>,
     /// The ack, when it claims more than lake and staging hold.
     pub beyond: Option<Position>,
@@ -201,7 +201,7 @@ fn newest_state(evidence: &Evidence) -> Option<&PartState> {
 pub fn log_holds(dir: &Path, from: Position) -> Result<bool, CompactError> {
     let mut log = LiveLog::only_reading(dir, from)?;
     Ok(match log.next().map_err(CompactError::at("read the log", dir))? {
-        // Whoever starts at the beginning takes the first record there is.
+        // A start at the beginning takes the first record there is.
         Step::Record(record) => from.seq != Seq(0) || missing_beginning(&record).is_none(),
         Step::Blocked { .. } => true,
         // Nothing is there, and there was something.
@@ -306,7 +306,8 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> Result<Option<Newest>, Co
 /// Published files of this log behind the newest manifest that no manifest names.
 fn orphans(place: &Place, evidence: &Evidence) -> Result<Vec<String>, CompactError> {
     let end = evidence.end().seq.get();
-    // Hours never decrease along a log; without a manifest, or with one that is only in part its own, all are looked at.
+    // Hours never decrease along a log; without a manifest, or with one that is only in part its own, all are looked
+    // at.
     let since = evidence.newest.as_ref().filter(|n| n.is_whole()).and_then(|n| Hour::from_text(&n.manifest.hour));
     let mut found = Vec::new();
     for (part, file) in files_since(&place.lake, &place.venue, since.unwrap_or(Hour(i64::MIN)))? {
@@ -363,14 +364,14 @@ fn read_state(
     Ok(Ok(state))
 }
 
-/// Clears away everything staged for this log that `start` does not stand on; returns what was set aside instead of
+/// Clears away everything staged for this log that `start` does not build on; returns what was quarantined instead of
 /// deleted, one line for each directory.
 ///
 /// # Errors
 /// When something cannot be moved or removed.
 pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> Result<Vec<String>, CompactError> {
     failpoint::hit("resume.before_cleanup");
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let end = evidence.end().seq.get();
     for staged in &evidence.staged {
         let mut keep = BTreeSet::new();
@@ -391,26 +392,26 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> Result<Vec<St
             chosen.is_none() && staged.part.first_seq < end && staged.usable().all(|(_, s)| s.position.seq <= end);
         let damage = staged.states.values().any(Result::is_err)
             || (chosen.is_none() && staged.states.values().any(Result::is_ok));
-        let mut aside = Vec::new();
+        let mut quarantined = Vec::new();
         let mut kept = 0;
         for path in list(&staged.dir)? {
             if keep.contains(&path) {
                 kept += 1;
             } else if !published && damage && (is_state(&path) || StagedPiece::from_path(&path).is_some()) {
-                aside.push(path);
+                quarantined.push(path);
             } else {
                 durable::remove_file(&path).map_err(CompactError::file("remove", &path))?;
             }
         }
         // States last: as long as one lies there, what is left of the pieces is not taken for newer than all states.
-        aside.sort_by_key(|path| is_state(path));
-        if !aside.is_empty() {
+        quarantined.sort_by_key(|path| is_state(path));
+        if !quarantined.is_empty() {
             let name = staged.dir.file_name().unwrap_or_default().to_string_lossy();
-            let to = set_aside(place.lake.work(), &name, &aside)?;
+            let to = quarantine_files(place.lake.work(), &name, &quarantined)?;
             let from = staged.dir.display();
-            told.push(format!(
-                "set aside {} files of {from} in {}: look at them, then delete them",
-                aside.len(),
+            reported.push(format!(
+                "quarantined {} files of {from} in {}: look at them, then delete them",
+                quarantined.len(),
                 to.display()
             ));
         }
@@ -418,9 +419,9 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> Result<Vec<St
             std::fs::remove_dir(&staged.dir).map_err(CompactError::file("remove", &staged.dir))?;
         }
     }
-    told.extend(remove_orphans(place, &evidence.orphans)?);
+    reported.extend(remove_orphans(place, &evidence.orphans)?);
     failpoint::hit("resume.after_cleanup");
-    Ok(told)
+    Ok(reported)
 }
 
 /// Removes what an interrupted publish left, unless a manifest names it by now: another copy of the log may be
@@ -445,13 +446,13 @@ fn remove_orphans(place: &Place, orphans: &[String]) -> Result<Option<String>, C
 ///
 /// # Errors
 /// When one cannot be moved.
-pub fn set_orphans_aside(place: &Place, evidence: &mut Evidence) -> Result<Option<PathBuf>, CompactError> {
+pub fn quarantine_orphans(place: &Place, evidence: &mut Evidence) -> Result<Option<PathBuf>, CompactError> {
     let orphans = std::mem::take(&mut evidence.orphans);
     // Files of several tables have equal names.
     let mut to = None;
     for key in &orphans {
         let (table, stem) = (key.split('/').next().unwrap_or_default(), Path::new(key).file_stem().unwrap_or_default());
-        to = Some(set_object_aside(&place.lake, &format!("{table}-{}", stem.to_string_lossy()), key)?);
+        to = Some(quarantine_object(&place.lake, &format!("{table}-{}", stem.to_string_lossy()), key)?);
     }
     Ok(to)
 }
@@ -579,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ack_ahead_of_the_lake_is_told_and_would_be_taken_back() {
+    fn an_ack_ahead_of_the_lake_is_reported_and_would_be_taken_back() {
         assert_eq!(decided(Some(manifest(0, 10)), vec![], Some(50)), (10, "behind", Some(10), Some(50)));
         assert_eq!(decided(None, vec![], Some(50)), (0, "beginning", Some(0), Some(50)));
     }

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  archive/<venue>/<log>/*.wal.zst   oldest first   too old, over the size, or the disk too full -> unlinked
-//!  lake: hours of a venue            oldest first   the same -> told in _manifests/removed.jsonl, then unlinked
+//!  lake: hours of a venue            oldest first   the same -> noted in _manifests/removed.jsonl, then unlinked
 //! ```
 //!
 //! Only what every reader has acked is ever in an archive, and only published files are looked at, so nothing that
 //! somebody waits for can go. The newest part and the newest archived segment of each log stay whatever the limits say,
 //! manifests stay for ever, and a file that a manifest names is listed durably as removed before it goes: a verification
-//! tells retention from loss. When the disk is short, archived segments go before hours of the lake. Every deletion is
-//! logged with its reason.
+//! distinguishes retention from lost data. When the disk is short, archived segments go before hours of the lake. Every
+//! deletion is logged with its reason.
 //!
 //! A clock that is wrong deletes nothing: age is counted back from the newest record there is of the venue, or from the
 //! wall clock where that is behind it. A venue that is recorded no more therefore keeps its last hours. And no sweep
@@ -116,7 +116,7 @@ pub fn now(newest_ns: Option<u64>, wall_ns: u64) -> u64 {
     newest_ns.unwrap_or(0).min(wall_ns)
 }
 
-/// Removes the oldest of `items` until the limits hold, or [`cap`] of them are gone. `free` tells the free bytes of
+/// Removes the oldest of `items` until the limits hold, or [`cap`] of them are gone. `free` returns the free bytes of
 /// their disk, `remove` removes one; what it refuses stays and is not tried again.
 pub fn trim<T>(
     mut items: Vec<Item<T>>,
@@ -128,7 +128,7 @@ pub fn trim<T>(
     let cap = cap(items.len());
     let mut trimmed = Trimmed::default();
     let mut total: u64 = items.iter().map(|item| item.bytes).sum();
-    // Asked again only when something went: there may be a hundred thousand items.
+    // Read again only when something went: there may be a hundred thousand items.
     let short = || if limits.free_bytes > 0 { free().filter(|free| *free < limits.free_bytes) } else { None };
     let mut too_full = short();
     for item in items.iter().filter(|item| !item.stays) {
@@ -172,15 +172,15 @@ pub struct Swept {
 const LIST_ALL_EVERY: u32 = 60;
 
 /// Keeps the limits; remembers what it learnt about files that never change.
-pub struct Keeper {
+pub struct RetentionSweeper {
     archived: HashMap<PathBuf, (u64, u64)>,
-    /// By venue word.
+    /// By venue name.
     lakes: BTreeMap<String, KnownVenue>,
     sweeps: u32,
     free: fn(&Path) -> Option<u64>,
 }
 
-/// What is known of the parts of one venue: as little as tells age, size and the newest, for there are many.
+/// What is known of the parts of one venue: as little as gives age, size and the newest, for there are many.
 #[derive(Default)]
 struct KnownVenue {
     /// By the key of the manifest.
@@ -189,30 +189,30 @@ struct KnownVenue {
 
 struct KnownPart {
     hour: Hour,
-    /// Of the manifest: one that was published anew has another.
+    /// Of the manifest: one that was rewritten has another.
     version: Version,
     /// Bytes of its files; 0 when nothing is left of them, or the manifest cannot be read.
     bytes: u64,
-    /// The manifest and those it stands in the place of, by the first digits of their SHA-256.
+    /// The manifest and those it replaces, by the first digits of their SHA-256.
     names: Vec<u64>,
     /// The one before it.
     previous: Option<u64>,
 }
 
-impl Default for Keeper {
+impl Default for RetentionSweeper {
     fn default() -> Self {
         Self::with_disk(|path| Some(host::disk(path)?.free_bytes))
     }
 }
 
-impl Keeper {
-    /// A keeper that asks `free` for the free bytes of the disk that holds a path.
+impl RetentionSweeper {
+    /// A sweeper that reads the free bytes with `free` of the disk that holds a path.
     pub fn with_disk(free: fn(&Path) -> Option<u64>) -> Self {
         Self { archived: HashMap::new(), lakes: BTreeMap::new(), sweeps: 0, free }
     }
 
-    /// Removes what the limits of `cfg` do not allow of the archive and of `lake`; `wall_ns` is the wall clock. Trouble with one file is logged and
-    /// leaves it.
+    /// Removes what the limits of `cfg` do not allow of the archive and of `lake`; `wall_ns` is the wall clock. Trouble
+    /// with one file is logged and leaves it.
     ///
     /// # Errors
     /// When a directory cannot be listed.
@@ -300,8 +300,8 @@ impl Keeper {
     /// Newest record and size of every archived segment in `dir`.
     fn facts(&self, dir: &Path) -> Result<Facts, CompactError> {
         let mut facts = Vec::new();
-        let shelf = SegmentDirs::new(dir);
-        let paths: Vec<PathBuf> = shelf
+        let stored = SegmentDirs::new(dir);
+        let paths: Vec<PathBuf> = stored
             .ids()
             .map_err(CompactError::at("list", dir))?
             .into_iter()
@@ -310,7 +310,7 @@ impl Keeper {
         if paths.iter().all(|path| self.archived.contains_key(path)) {
             return Ok(paths.iter().filter_map(|path| self.archived.get_key_value(path)).map(owned).collect());
         }
-        for info in shelf.list().map_err(CompactError::at("list", dir))? {
+        for info in stored.list().map_err(CompactError::at("list", dir))? {
             // One that cannot be read is left for a person.
             if let Some(footer) = info.footer.filter(|_| info.archived) {
                 facts.push((info.path, (footer.last_ts_ns, info.bytes)));
@@ -345,8 +345,8 @@ impl Keeper {
 }
 
 impl KnownVenue {
-    /// Lists the manifests, `all` of them or those of the newest day and the one before, and reads what is new; how many
-    /// that were.
+    /// Lists the manifests, `all` of them or those of the newest day and the one before, and reads what is new; how
+    /// many that were.
     fn look(&mut self, lake: &Lake, venue: &str, all: bool) -> Result<usize, CompactError> {
         let newest = self.parts.values().map(|part| part.hour.0).max().filter(|_| !all);
         let mut read = 0;
@@ -386,7 +386,7 @@ impl KnownVenue {
 }
 
 impl KnownPart {
-    /// A damaged one is told about by those who need it; what it names stays.
+    /// A damaged one is reported by those who need it; what it names stays.
     ///
     /// # Errors
     /// When the disk does not answer: it may do so again.

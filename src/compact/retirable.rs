@@ -61,7 +61,7 @@ impl Asked<'_> {
 
     fn keep(&self) -> Result<Keep, CompactError> {
         let retention_hours = self.cfg.capture.wal.retention_hours;
-        // Without retention nobody asks for the time.
+        // Without retention the time is not needed.
         let newest_ns = match retention_hours {
             0 => 0,
             _ => {

@@ -1,13 +1,13 @@
 //! Deleting segments, or archiving them first: the compactor is the only one who does, and [`retire`] is the only way.
 //!
 //! Which may go is [`super::retirable`]'s to say, at this very moment. What is only staged lets nothing go. So the log always holds everything behind the newest manifest, and pieces and
-//! states are a cache: whatever becomes of them, the log tells the same again.
+//! states are a cache: whatever becomes of them, the log gives the same again.
 
 use std::path::Path;
 
 use wal_format::error_chain;
 
-use super::archive::{Archiver, Job, archive_one};
+use super::archive::{ArchiveJob, Archiver, archive_one};
 use super::error::CompactError;
 use super::retirable::{Asked, covers};
 use crate::settings::Config;
@@ -22,7 +22,7 @@ pub struct Retired {
     pub segments: usize,
     /// Segments that every reader has passed and that stay because no manifest covers them.
     pub held: usize,
-    /// Why, in plain words.
+    /// Why, as text.
     pub reason: Option<String>,
 }
 
@@ -78,9 +78,9 @@ pub fn retire(
     let jobs = candidates.iter().take(covered).map(|s| {
         let uuid = s.log_uuid.ok_or_else(|| CompactError::Nobodys { segment: s.path.clone() })?;
         let to = fold::stored_logs::archive_dir(&cfg.capture.archive_root(), dir, &uuid);
-        Ok(Job { venue: id, log: log.to_string(), segment: s.path.clone(), to, level })
+        Ok(ArchiveJob { venue: id, log: log.to_string(), segment: s.path.clone(), to, level })
     });
-    let jobs = jobs.collect::<Result<Vec<Job>, CompactError>>()?;
+    let jobs = jobs.collect::<Result<Vec<ArchiveJob>, CompactError>>()?;
     match archiver {
         Some(archiver) => archiver.push(jobs),
         None => {

@@ -1,10 +1,10 @@
-//! One run over a log from a resume position on: read, gather, stage, cut, publish, acknowledge, retire.
+//! One run over a log from a resume position on: read, gather, stage, checkpoint, publish, acknowledge, retire.
 //!
-//! Reading is here; what is durable when, in `cut`; what is told, in `show`. What the wall clock decides (when to cut,
-//! when to stage an idle table) never changes a published byte.
+//! Reading is here; what is durable when, in `checkpoint`; what is reported, in `show`. What the wall clock decides
+//! (when to checkpoint, when to stage an idle table) never changes a published byte.
 
+mod checkpoint;
 mod counts;
-mod cut;
 mod show;
 
 use std::collections::BTreeSet;
@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use wal_format::{Position, Run, error_chain};
 
-use self::counts::Counts;
+use self::counts::PartCounts;
 use super::error::CompactError;
 use super::missing::EvidenceMissing;
 use super::place::Place;
-use super::publish::Cut;
+use super::publish::PartEnd;
 use super::settings::write_settings_at;
 use super::snapshots::SnapshotRequests;
 use super::stage::stage_full;
-use super::worker::{VenueOutcome, Worker};
+use super::worker::{CompactWorker, VenueOutcome};
 use crate::failpoint;
 use crate::repair::range::MissingRange;
 use fold::Mode;
@@ -69,8 +69,8 @@ enum Batch {
 }
 
 /// One run over a log.
-pub struct Session<'a> {
-    worker: &'a Worker,
+pub struct LogSession<'a> {
+    worker: &'a CompactWorker,
     place: Place,
     log_uuid: [u8; 16],
     ack: Box<dyn AckStore>,
@@ -78,13 +78,13 @@ pub struct Session<'a> {
     outcome: &'a mut VenueOutcome,
     /// The stored ack.
     acked: Position,
-    /// Where the last state stands, or the last part ended.
+    /// Position of the last state, or the end of the last part.
     safe: Position,
     /// The key of the newest manifest: a lake without it is not the one that was begun with.
     newest: Option<String>,
     /// When the last checkpoint ended, and how long it took.
-    cut_ns: u64,
-    cut_took_ns: u64,
+    checkpoint_ns: u64,
+    checkpoint_took_ns: u64,
     status_ns: u64,
     house_ns: u64,
     log_state_ns: u64,
@@ -94,7 +94,7 @@ pub struct Session<'a> {
     /// Tables that got rows since the last housekeeping.
     touched: u32,
     /// What this process counted before the open part.
-    done: Counts,
+    done: PartCounts,
     buffered_bytes_max: u64,
     /// What memory was last seen to be.
     level: Level,
@@ -105,22 +105,22 @@ pub struct Session<'a> {
     /// What a publish holds meanwhile.
     publish_held: Part,
     open_tables_max: usize,
-    /// The first record tells whether the log still begins with its beginning.
+    /// The first record shows whether the log still begins with its beginning.
     check_first: bool,
     /// The end of the log was seen once.
     was_at_end: bool,
     snapshots: SnapshotRequests,
-    /// Why segments were last seen to be held, told once.
+    /// Why segments were last seen to be held, logged once.
     held: Option<String>,
-    /// Files in the log's directory that are not the log's, told once.
+    /// Files in the log's directory that are not the log's, logged once.
     foreign: BTreeSet<PathBuf>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> LogSession<'a> {
     /// A session that goes on with `gatherer`; `acked` is the stored ack, `newest` the key of the newest manifest.
     #[expect(clippy::too_many_arguments, reason = "what one start of a log found, each thing once")]
     pub fn new(
-        worker: &'a Worker,
+        worker: &'a CompactWorker,
         place: Place,
         log_uuid: [u8; 16],
         ack: Box<dyn AckStore>,
@@ -131,7 +131,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         let venues = worker.cfg.capture.venues.len().max(1) as u64;
         // What a resumed part holds already was counted by an earlier process: start below zero by it.
-        let resumed = gatherer.part.as_ref().map_or_else(Counts::default, |p| Counts::of(&p.account));
+        let resumed = gatherer.part.as_ref().map_or_else(PartCounts::default, |p| PartCounts::of(&p.account));
         let now = clock::now().mono_ns;
         Self {
             place,
@@ -142,8 +142,8 @@ impl<'a> Session<'a> {
             acked,
             safe: acked,
             newest,
-            cut_ns: now,
-            cut_took_ns: 0,
+            checkpoint_ns: now,
+            checkpoint_took_ns: 0,
             status_ns: 0,
             house_ns: 0,
             log_state_ns: 0,
@@ -151,7 +151,7 @@ impl<'a> Session<'a> {
             writer_alive: false,
             last_ts_recv_ns: 0,
             touched: 0,
-            done: Counts::default().zip(resumed, u64::wrapping_sub),
+            done: PartCounts::default().zip(resumed, u64::wrapping_sub),
             level: Level::Normal,
             keys_held: worker.status.pressure().part("recent_keys"),
             rows_held: worker.status.pressure().part("row_buffers"),
@@ -188,11 +188,11 @@ impl<'a> Session<'a> {
             let now = clock::now();
             let here = source.position();
             if self.worker.shutdown.requested() {
-                self.cut(here)?;
+                self.checkpoint(here)?;
                 self.show(Activity::Stopped, None, here, now.mono_ns, true);
                 return Ok(Ended::Stopped);
             }
-            self.tell_unrepaired(&mut source, now.mono_ns);
+            self.report_unrepaired(&mut source, now.mono_ns);
             let batch = self.batch(&mut source, limit);
             let here = source.position();
             self.outcome.read_to = here.seq;
@@ -214,7 +214,7 @@ impl<'a> Session<'a> {
                     }
                     self.show(Activity::AtTail, None, here, now.mono_ns, false);
                     if repaired && quiet_looks >= LOOKS {
-                        self.publish(here, Cut::Log)?;
+                        self.publish(here, PartEnd::Log)?;
                         repaired = false;
                     } else if !repaired && self.part_is_over(now.wall_ns) && source.settle() == Settled::Done {
                         repaired = true;
@@ -251,14 +251,14 @@ impl<'a> Session<'a> {
         std::thread::sleep(OBSTACLE_PAUSE);
     }
 
-    /// A drain cannot get on: what stands before the obstacle is published, and the rest is an error.
+    /// A drain cannot get on: what is before the obstacle is published, and the rest is an error.
     fn stuck(&mut self, here: Position, why: CompactError) -> Result<Ended, CompactError> {
-        self.publish(here, Cut::Log)?;
+        self.publish(here, PartEnd::Log)?;
         Err(why)
     }
 
     /// A tail that cannot be repaired keeps `/health` red, wherever reading is by now.
-    fn tell_unrepaired(&mut self, source: &mut impl RecordSource, now_ns: u64) {
+    fn report_unrepaired(&mut self, source: &mut impl RecordSource, now_ns: u64) {
         if now_ns.saturating_sub(self.repair_state_ns) < LOG_STATE_NS {
             return;
         }
@@ -266,7 +266,7 @@ impl<'a> Session<'a> {
         self.worker.status.conditions().set(Reason::RepairFailing, &self.worker.name(), source.unrepaired());
     }
 
-    /// What the open part knows about holes, from before a restart.
+    /// What the open part knows about gaps, from before a restart.
     fn recall(&mut self) {
         if self.worker.mode == Mode::Follow && self.worker.kind == LogKind::Collected {
             // From now on they are kept.
@@ -277,23 +277,23 @@ impl<'a> Session<'a> {
         part.account.gaps.iter().filter_map(MissingRange::of).for_each(|h| repair_queue.want(h));
     }
 
-    /// Holes that stayed open: trades for the repairer, books for the collector.
+    /// Passes on gaps that stayed open: trades to the repairer, order books to the collector.
     #[cold]
-    fn holes(&mut self) {
+    fn pass_on_gaps(&mut self) {
         let now_us = (clock::wall_ns() / 1_000) as i64;
-        for hole in self.gatherer.take_reported_gaps() {
-            let symbol = self.gatherer.symbol(hole.symbol);
-            match hole.channel {
-                Channel::Depth => self.snapshots.want(symbol, hole.before_us, now_us),
-                Channel::Trades | Channel::AggTrades if hole.cause != "trades_skipped" => {
+        for gap in self.gatherer.take_reported_gaps() {
+            let symbol = self.gatherer.symbol(gap.symbol);
+            match gap.channel {
+                Channel::Depth => self.snapshots.want(symbol, gap.before_us, now_us),
+                Channel::Trades | Channel::AggTrades if gap.cause != "trades_skipped" => {
                     let Some(repair_queue) = &self.worker.repair_queue else { continue };
                     repair_queue.want(MissingRange {
-                        channel: hole.channel,
+                        channel: gap.channel,
                         symbol: symbol.to_owned(),
-                        from: hole.from,
-                        to: hole.to,
-                        after_us: hole.after_us,
-                        before_us: hole.before_us,
+                        from: gap.from,
+                        to: gap.to,
+                        after_us: gap.after_us,
+                        before_us: gap.before_us,
                     });
                 }
                 _ => {}
@@ -301,7 +301,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The log of repairs was read to its end: all that was asked for is known.
+    /// The repair log was read to its end: all that was requested is known.
     fn read_to_the_end(&mut self) {
         if self.worker.kind == LogKind::Collected || std::mem::replace(&mut self.was_at_end, true) {
             return;
@@ -350,11 +350,11 @@ impl<'a> Session<'a> {
                             return Err(missing.into());
                         }
                         tracing::error!(venue = %self.worker.id,
-                            "going on as asked to, the loss is told in the next manifest: {missing}");
+                            "going on because of --accept-loss, the next manifest records the lost range: {missing}");
                         self.gatherer.lost(&lost);
                     }
                     if self.gatherer.ends_before(&record) {
-                        self.publish(record.position, Cut::Hour)?;
+                        self.publish(record.position, PartEnd::Hour)?;
                     }
                     failpoint::hit("session.record");
                     let touched = self.gatherer.record(&record);
@@ -363,19 +363,19 @@ impl<'a> Session<'a> {
                         self.gatherer.name_run(Run { epoch, incarnation: source.incarnation_of(epoch) });
                     }
                     if self.gatherer.has_reported_gaps() {
-                        self.holes();
+                        self.pass_on_gaps();
                     }
                     self.touched |= touched;
                     stage_full(&self.place, &mut self.gatherer, touched)?;
                     handled += 1;
                 }
                 Step::Lost(lost) => {
-                    // Why the log does not begin at its beginning is told with it.
+                    // Why the log does not begin at its beginning is reported with it.
                     self.check_first = false;
                     tracing::error!(venue = %self.worker.id, segment = lost.segment.0, offset = lost.offset,
                         from = %lost.from, to = %lost.to, exact = lost.exact, reason = lost.reason.as_str(),
                         below_durable = lost.below_durable,
-                        "a segment of the log has bytes that are no records; wal-dump holes tells more, unreadable files are kept in quarantine/");
+                        "a segment of the log has bytes that are no records; see wal-dump holes, unreadable files are kept in quarantine/");
                     self.gatherer.lost(&lost);
                     handled += 1;
                 }
@@ -409,8 +409,8 @@ impl<'a> Session<'a> {
     }
 
     fn drained(&mut self, end: Position, here: Position) -> Result<Ended, CompactError> {
-        // A loss at the very end stays unacknowledged until a part can tell it.
-        self.publish(end, Cut::Log)?;
+        // A range lost at the very end stays unacknowledged until a part can record it.
+        self.publish(end, PartEnd::Log)?;
         self.retire();
         self.show(Activity::Stopped, None, here, clock::now().mono_ns, true);
         Ok(Ended::Drained)

@@ -20,7 +20,7 @@ pub fn write_settings(lake: &lake::Settings) -> WriteSettings {
     write_settings_at(lake, Level::Normal)
 }
 
-/// [`write_settings`] of parts that begin while memory is this tight. They stand in the part's state and manifest,
+/// [`write_settings`] of parts that begin while memory is this tight. They are in the part's state and manifest,
 /// which is what a restart and a replay go by.
 pub fn write_settings_at(lake: &lake::Settings, level: Level) -> WriteSettings {
     WriteSettings {

@@ -1,7 +1,7 @@
-//! A hole in the changes of a book makes it unknown: the collector is asked for a fresh one.
+//! A gap in the changes of a book makes it unknown: a fresh one is requested from the collector.
 //!
 //! The request is a file, `wal/<venue>/requests/snapshot-<symbol>`, percent-encoded; the collector takes it away
-//! when it asks the venue. It depends on nothing and nothing depends on it: a request that is lost costs a book
+//! when it requests the book. It depends on nothing and nothing depends on it: a request that is lost costs a book
 //! that stays unknown until the next snapshot, which a reader sees by the gap.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use venue::message::percent_encode;
 
 /// Between two requests for one symbol, us.
 const EVERY_US: i64 = 60_000_000;
-/// An older hole is history: a book of today does not close it, us.
+/// An older gap is history: a book of today does not close it, us.
 const FRESH_US: i64 = 300_000_000;
 /// Symbols remembered.
 const SYMBOLS_MAX: usize = 10_000;
@@ -33,7 +33,7 @@ impl SnapshotRequests {
         Self { dir: wal_dir.join("requests"), asked: HashMap::new() }
     }
 
-    /// The book of `symbol` has a hole that ends with a message of `before_us`.
+    /// The book of `symbol` has a gap that ends with a message of `before_us`.
     pub fn want(&mut self, symbol: &str, before_us: Option<i64>, now_us: i64) {
         let is_old = before_us.is_some_and(|t| now_us.saturating_sub(t) > FRESH_US);
         if is_old || self.asked.get(symbol).is_some_and(|t| now_us.saturating_sub(*t) < EVERY_US) {

@@ -36,7 +36,7 @@ use model::Interner;
 use model::row::{Drift, DriftItem};
 use venue::Venue;
 
-/// Version of the state's own format; another one is set aside, and the part starts over from the log.
+/// Version of the state's own format; another one is quarantined, and the part starts over from the log.
 const STATE_VERSION: u32 = 2;
 /// States of the open part that stay: the newest, and the one before it should the newest be damaged.
 const GENERATIONS: usize = 2;
@@ -139,7 +139,7 @@ pub fn stage_all(place: &Place, gatherer: &mut Gatherer) -> Result<(), CompactEr
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PartState {
     version: u32,
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// The log's uuid, 32 hex digits.
     pub log: String,
@@ -162,7 +162,7 @@ pub struct PartState {
     pub settings: WriteSettings,
     /// Staged rows by table.
     pub pieces: BTreeMap<Table, Vec<Piece>>,
-    /// Books.
+    /// The ledger.
     pub account: Account,
     /// Payload hash in the middle of its work.
     pub hash: SavedHash,
@@ -217,7 +217,7 @@ impl PartState {
         }
     }
 
-    /// Where the pieces lie that this state stands on.
+    /// Where the pieces of this state lie.
     pub fn piece_files(&self, place: &Place) -> Vec<(PieceFile, u64)> {
         let part = self.part(place);
         let file = |table: Table, p: &Piece| {
@@ -264,7 +264,7 @@ impl PartState {
     }
 }
 
-/// An empty state of a part from `first` on that stands at `position`, for tests of decisions.
+/// An empty state of a part from `first` on whose position is `position`, for tests of decisions.
 #[cfg(test)]
 pub(crate) fn state_at(first: u64, position: u64) -> PartState {
     let at = |seq| LogPosition { segment: 1, offset: 4096 + seq * 64, seq };
@@ -299,8 +299,8 @@ pub fn is_state(path: &Path) -> bool {
     path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("state-") && n.ends_with(".json"))
 }
 
-/// A state with the recent keys of hundreds of streams is tens of MiB for a moment, and all venues cut at about the
-/// same time: one after the other they need that room once.
+/// A state with the recent keys of hundreds of streams is tens of MiB for a moment, and all venues write theirs at
+/// about the same time: one after the other they need that room once.
 static ONE_STATE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Writes the state of the open part at `position`, durably. Every row must be staged ([`stage_all`]).

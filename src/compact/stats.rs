@@ -15,7 +15,7 @@ use ops::telemetry::STATS;
 const EVERY: Duration = Duration::from_secs(60);
 const DAY_NS: u64 = 86_400_000_000_000;
 
-/// Tells until `shutdown`.
+/// Logs until `shutdown`.
 pub async fn run(status: Arc<CompactorStatus>, shutdown: Shutdown) {
     let mut minute = status.snapshot();
     let mut day = (clock::wall_ns() / DAY_NS, minute.clone());
@@ -26,7 +26,7 @@ pub async fn run(status: Arc<CompactorStatus>, shutdown: Shutdown) {
         }
         let now = status.snapshot();
         for (log, v) in &now.venues {
-            // A log of repairs that does not exist says nothing.
+            // A repair log that does not exist says nothing.
             if v.of_repairs && v.records == 0 {
                 continue;
             }

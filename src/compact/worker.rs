@@ -38,7 +38,7 @@ pub struct VenueOutcome {
 }
 
 /// One venue's compactor.
-pub struct Worker {
+pub struct CompactWorker {
     /// Configuration of all.
     pub cfg: Arc<Config>,
     /// Where it is published.
@@ -49,11 +49,11 @@ pub struct Worker {
     pub venue: &'static Venue,
     /// Which log of it.
     pub kind: LogKind,
-    /// Where holes are left for the repairer, and what became of them; `None` without one.
+    /// Where gaps wait for the repairer, and what became of them; `None` without one.
     pub repair_queue: Option<Arc<RepairQueue>>,
     /// Who archives segments; `None` = they are archived, if at all, where they are retired.
     pub archiver: Option<Arc<Archiver>>,
-    /// Goes on where what was acknowledged is neither in the lake nor in the log, and tells the loss.
+    /// Goes on where what was acknowledged is neither in the lake nor in the log, and records the lost range.
     pub accept_loss: bool,
     /// Follow or drain.
     pub mode: Mode,
@@ -71,7 +71,7 @@ pub fn log_name(id: VenueId, kind: LogKind) -> String {
     }
 }
 
-impl Worker {
+impl CompactWorker {
     /// The log's directory.
     pub fn dir(&self) -> PathBuf {
         match self.kind {

@@ -154,8 +154,8 @@ pub(super) fn encoding_of(record: &RecordRef<'_>) -> &'static str {
     }
 }
 
-/// The channel and the symbol a damaged frame seems to belong to, by what identifies its stream: the channel in venue-neutral
-/// names where the venue knows it, else as the venue writes it.
+/// The channel and the symbol a damaged frame seems to belong to, by what identifies its stream: the channel in
+/// venue-neutral names where the venue knows it, else as the venue writes it.
 fn guess(venue: &Venue, payload: &[u8], binary: bool) -> (String, Option<String>) {
     let Some(key) = venue.frames.stream_of(payload, binary) else { return ("unknown".into(), None) };
     let channel = match venue.frames.channel_of(key) {

@@ -499,8 +499,8 @@ impl PartManifest {
         Ok((manifest, hex(&Sha256::digest(&bytes))))
     }
 
-    /// [`PartManifest::load_hashed`] for whoever acts on what it says: one without a SHA-256 of its own is believed only
-    /// as far as its published files were made with it. Without such files (text, or removed by retention) nothing
+    /// [`PartManifest::load_hashed`] for whoever acts on what it says: one without a SHA-256 of its own is believed
+    /// only as far as its published files were made with it. Without such files (text, or removed by retention) nothing
     /// speaks against it.
     ///
     /// # Errors
@@ -527,7 +527,8 @@ impl PartManifest {
     /// Reads a manifest from its bytes.
     ///
     /// # Errors
-    /// [`LakeError::Newer`] when a newer program wrote them; else when they are no manifest, or not as they were published.
+    /// [`LakeError::Newer`] when a newer program wrote them; else when they are no manifest, or not as they were
+    /// published.
     pub fn parse(bytes: &[u8]) -> Result<PartManifest, LakeError> {
         if let Some((front, digits)) = split_seal(bytes) {
             let mut sum = Sha256::new_with_prefix(front);
@@ -674,7 +675,8 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            // Bits of the name of the last field only make it look like one of version 1, which has nothing else altered.
+            // Bits of the name of the last field only make it look like one of version 1, which has nothing else
+            // altered.
             if let Ok(read) = PartManifest::parse(&bad) {
                 assert_eq!(read, m, "bit {bit}");
                 assert!(bit / 8 + 90 > good.len(), "bit {bit} of {}", good.len() * 8);

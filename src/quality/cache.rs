@@ -1,5 +1,6 @@
-//! Manifests that were read, kept for the next report: those of the last day, every few seconds, by a page or a monitor. A
-//! manifest is read again when its file is another one; how much is kept is bounded by what the files measure.
+//! Manifests that were read, kept for the next report: those of the last day, every few seconds, by a page or a
+//! monitor. A manifest is read again when its file is another one; how much is kept is bounded by what the files
+//! measure.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

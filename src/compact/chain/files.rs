@@ -28,7 +28,7 @@ pub(super) struct Checked {
 }
 
 /// Hashes the files of a part. What seems wrong is opened again while nobody changes the lake, by the manifest that
-/// stands there then: returned is the SHA-256 of the one that the answer is about.
+/// is there then: returned is the SHA-256 of the one that the answer is about.
 ///
 /// # Errors
 /// When the lake is locked for too long, or what retention removed cannot be read.
@@ -41,7 +41,7 @@ pub(super) fn check(lake: &Lake, link: &Link, gone: &BTreeSet<String>) -> Result
         let lock = LakeLock::shared(lake.work(), "verify looks again", PATIENCE)?;
         let fresh = match Link::load(lake, &link.part, &link.key) {
             Ok(fresh) => fresh,
-            // The next snapshot tells.
+            // The next snapshot shows it.
             Err(_) => return Ok((String::new(), Checked::default())),
         };
         let (opened, gone) = (open_all(lake, &fresh.files), removed(lake)?);
@@ -100,6 +100,6 @@ fn compare(lake: &Lake, link: &Link, file: &ManifestFile, open: Object) -> Resul
     }
     // The newest manifest has no successor that names it: its own files do.
     let footer = TableFile::of(&path, open)?;
-    let other = footer.key_value("manifest_sha256").is_some_and(|told| told != link.account_sha256);
+    let other = footer.key_value("manifest_sha256").is_some_and(|declared| declared != link.account_sha256);
     Ok(other.then(|| format!("its account is not the one that {} was published with", file.path)))
 }

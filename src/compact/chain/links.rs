@@ -79,7 +79,7 @@ fn add(chain: &mut Chain, link: &Link, checked: Option<&Checked>) {
     let what = link.what();
     if link.supersedes.len() != link.revision as usize {
         let n = link.supersedes.len();
-        chain.faults.push(format!("{what}: revision {} stands in the place of {n} manifests", link.revision));
+        chain.faults.push(format!("{what}: revision {} replaces {n} manifests", link.revision));
     }
     chain.faults.extend(link.imbalance.as_ref().map(|why| format!("{what}: {why}")));
     let Some(checked) = checked else { return };
@@ -88,7 +88,7 @@ fn add(chain: &mut Chain, link: &Link, checked: Option<&Checked>) {
     chain.faults.extend(checked.faults.iter().cloned());
 }
 
-/// Records of the same run of the log that are in an earlier part too: rows that stand in the lake twice.
+/// Records of the same run of the log that are in an earlier part too: rows that are in the lake twice.
 fn overlap(other: &Link, link: &Link) -> Option<String> {
     let (from, end) = (other.range.0.max(link.range.0), other.range.1.min(link.range.1));
     (from < end)
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(chains.len(), 2);
         assert!(chains[0].faults[0].contains("behind another manifest"), "{chains:?}");
         assert!(chains[1].faults.iter().any(|f| f.contains("are in")), "{chains:?}");
-        // A run of version 1 that begins twice cannot be told from one whose beginning was taken out.
+        // A run of version 1 that begins twice cannot be distinguished from one whose beginning was taken out.
         let links = [link("a1", None, 0, (0, 10)), link("b1", None, 0, (10, 20))];
         assert!(followed(&links)[0].faults[0].contains("names no manifest before it"));
     }

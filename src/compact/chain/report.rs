@@ -7,7 +7,7 @@ use serde::Serialize;
 /// One chain: the parts of one log from the first, or from where it was restored or cloned, to a head.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Chain {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// The log's uuid, 32 hex digits.
     pub log: String,
@@ -24,9 +24,9 @@ pub struct Chain {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Files that retention removed, as the note beside the manifests tells.
+    /// Files that retention removed, as the list beside the manifests records.
     pub removed: u64,
-    /// Parts that were published anew since, because a later decoder reads other rows.
+    /// Parts that were rewritten since, because a later decoder reads other rows.
     pub rewritten: u64,
     /// Parts whose manifest was rebuilt.
     pub rebuilt: u64,
@@ -38,7 +38,7 @@ pub struct Chain {
 
 /// What [`super::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Report {
+pub struct ChainReport {
     /// Every chain, by venue and first hour.
     pub chains: Vec<Chain>,
     /// Faults of no chain: manifests that cannot be read, files that no manifest names, noted heads that are nowhere.
@@ -48,7 +48,7 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-impl Report {
+impl ChainReport {
     /// True when nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.fault_count() == 0
@@ -60,7 +60,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ChainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in &self.chains {
             writeln!(
@@ -81,7 +81,7 @@ impl fmt::Display for Report {
                 writeln!(f, "    {} files were removed by retention", c.removed)?;
             }
             if c.rewritten > 0 {
-                writeln!(f, "    {} parts were published anew (replay --rewrite)", c.rewritten)?;
+                writeln!(f, "    {} parts were rewritten (replay --rewrite)", c.rewritten)?;
             }
             if c.rebuilt > 0 {
                 writeln!(f, "    {} manifests were rebuilt (verify --repair)", c.rebuilt)?;

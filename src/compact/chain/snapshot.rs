@@ -1,4 +1,4 @@
-//! What stands in a lake: manifests, published files, what retention removed. One moment if the lake is locked
+//! What is in a lake: manifests, published files, what retention removed. One moment if the lake is locked
 //! meanwhile, many if not.
 
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ impl Link {
         })
     }
 
-    /// The part in words.
+    /// The part as text.
     pub fn what(&self) -> String {
         format!("{} {}", self.part.hour, self.part.stem())
     }
@@ -115,7 +115,7 @@ impl Snapshot {
             files,
             removed: removed(lake)?,
             interrupted: if running.is_some() { Vec::new() } else { rewrite::unfinished(lake)? },
-            rewriting: running.map(|who| format!("parts are being published anew by {who}")),
+            rewriting: running.map(|who| format!("parts are being rewritten by {who}")),
         })
     }
 

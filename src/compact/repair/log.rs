@@ -53,7 +53,7 @@ impl RepairLog {
         Ok(())
     }
 
-    /// Appends what became of a hole.
+    /// Appends what became of a gap.
     pub(super) async fn event(&mut self, kind: &str, done: &Repair) -> Result<(), CompactError> {
         let payload = serde_json::to_vec(&serde_json::json!({ "kind": kind, "detail": done }))?;
         let record =

@@ -1,25 +1,25 @@
 //! Missing trades fetched over REST, into a log of their own. Runs beside the compactor of a venue.
 //!
 //! ```text
-//!  compactor --(holes that stayed open)--> repair queue --> repairer --REST--> venue
+//!  compactor --(gaps that stayed open)--> repair queue --> repairer --REST--> venue
 //!      ^                                    ^          |
-//!      |                                    |          v bodies (meta.fill), then one event per hole
-//!      +--(what was asked for already)------+    wal/<venue>.repair/  --compactor--> lake, BACKFILLED
+//!      |                                    |          v bodies (meta.fill), then one event per gap
+//!      +--(what was requested already)------+    wal/<venue>.repair/  --compactor--> lake, BACKFILLED
 //! ```
 //!
 //! - [`range`]: what a gap lacks; [`queue`]: what is to be fetched and what was; [`pages`]: which request is next, pure; [`log`]: the log.
 //!
 //! The repair log is a log like any other: a second compactor session makes parts and manifests of it, so a
-//! replay sees the same rows, and nothing in a part of the main log depends on when a hole was repaired.
+//! replay sees the same rows, and nothing in a part of the main log depends on when a gap was repaired.
 //!
-//! Exactly once: a body is appended before its hole's event, and the event ends the hole. After a stop or a crash between
+//! Exactly once: a body is appended before its gap's event, and the event ends the gap. After a stop or a crash between
 //! the two fetching goes on behind the bodies that the log has; a row that is fetched again all the same has an id of
-//! the hole in work, and is removed ([`fold::dedupe`]). A hole whose event is in the log is not asked for again. Rows that
-//! the main log delivers after all, later than a hole is told, are in both logs; its manifest counts them
+//! the gap in work, and is removed ([`fold::dedupe`]). A gap whose event is in the log is not requested again. Rows
+//! that the main log delivers after all, later than a gap is reported, are in both logs; its manifest counts them
 //! (`filled` of the gap).
 //!
-//! It spends of the share of the venue's REST weight that all work in the background has together ([`net::budget`]); the
-//! collector, which is another process, always finds the rest.
+//! It spends of the share of the venue's REST weight that all work in the background has together ([`net::budget`]);
+//! the collector, which is another process, always finds the rest.
 
 mod log;
 mod pages;
@@ -37,7 +37,7 @@ use wal_format::error_chain;
 
 use self::log::RepairLog;
 use self::pages::Pages;
-use self::queue::{NO_ANSWER, RepairQueue, Wanted};
+use self::queue::{NO_ANSWER, RepairQueue, WantedRepair};
 use self::range::MissingRange;
 use crate::error::CompactError;
 use crate::settings::Config;
@@ -52,21 +52,21 @@ use ops::shutdown::Shutdown;
 use venue::gap::count;
 use venue::{Frame, FrameKind, RestRequest, Venue};
 
-/// Holes with more ids are not asked for: hours of requests.
+/// Gaps with more ids are not requested: that takes hours.
 const IDS_MAX: u64 = 2_000_000;
 /// The log is closed when nothing was repaired for this long: its hour can be published then.
 const IDLE: Duration = Duration::from_secs(10);
-/// A hole that gets no answer is asked for again for this long.
+/// A gap that gets no answer is requested again for this long.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
-/// A request that fails is repeated for this long before other holes have their turn.
+/// A request that fails is repeated for this long before other gaps have their turn.
 const TURN: Duration = Duration::from_secs(20);
-/// The pause of a hole after such a turn, doubled with each further one.
+/// The pause of a gap after such a turn, doubled with each further one.
 const PAUSE_FIRST: Duration = Duration::from_secs(5);
 /// Upper bound of it.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The pause while the log takes nothing.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
-/// An answer that lacks ids of a fresh hole may be behind the stream: asked again after these pauses.
+/// An answer that lacks ids of a fresh gap may be behind the stream: requested again after these pauses.
 const AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// What is fresh, us.
 const FRESH_US: i64 = 60_000_000;
@@ -80,20 +80,21 @@ pub struct Repairer {
     shutdown: Shutdown,
 }
 
-/// Why a hole or a request was left.
+/// Why a gap or a request was left.
 enum Left {
-    /// Asked to stop: it is asked for again after the next start.
+    /// Asked to stop: it is requested again after the next start.
     Stopped,
-    /// The log takes nothing (a full disk): it is asked for again later.
+    /// The log takes nothing (a full disk): it is requested again later.
     Log(CompactError),
-    /// No answer that is one: it is asked for again later, the others meanwhile. Much later where the request `costs_a_ban`.
+    /// No answer that is one: it is requested again later, the others meanwhile. Much later where the request
+    /// `costs_a_ban`.
     Unanswered { why: String, costs_a_ban: bool },
-    /// The venue's last word.
-    Told(String),
+    /// The venue refused for good.
+    Refused(String),
 }
 
-/// How long a hole waits that got no answer once more.
-fn pause_after(wanted: &mut Wanted, costs_a_ban: bool) -> Duration {
+/// How long a gap waits that got no answer once more.
+fn pause_after(wanted: &mut WantedRepair, costs_a_ban: bool) -> Duration {
     let (times, since) = wanted.failed.unwrap_or((0, Instant::now()));
     wanted.failed = Some((times.saturating_add(1), since));
     match costs_a_ban {
@@ -130,7 +131,7 @@ impl Repairer {
     /// Repairs until asked to stop.
     ///
     /// # Cancel safety
-    /// What was appended stays; the next run goes on with a hole that was in the middle of its pages.
+    /// What was appended stays; the next run goes on with a gap that was in the middle of its pages.
     pub async fn run(mut self) {
         loop {
             let is_open = self.log.is_open();
@@ -146,7 +147,7 @@ impl Repairer {
                 wanted = self.repair_queue.next() => wanted,
                 () = idle => {
                     if !self.log.close().await {
-                        self.repair_queue.begin_anew();
+                        self.repair_queue.start_over();
                     }
                     continue;
                 }
@@ -157,52 +158,52 @@ impl Repairer {
                     warn!(venue = %self.venue.id(), error = %error_chain(&err), "a repair cannot be logged");
                     self.log.close().await;
                     self.repair_queue.again(wanted, Duration::ZERO);
-                    self.repair_queue.begin_anew();
+                    self.repair_queue.start_over();
                     if self.pause(LOG_PAUSE).await {
                         break;
                     }
                 }
                 Err(Left::Unanswered { why, costs_a_ban }) => {
                     let pause = pause_after(&mut wanted, costs_a_ban);
-                    let MissingRange { symbol, from, to, .. } = &wanted.hole;
+                    let MissingRange { symbol, from, to, .. } = &wanted.gap;
                     warn!(venue = %self.venue.id(), symbol, from, to, error = why, again_s = pause.as_secs(),
                         "a repair got no answer and waits, others go on");
                     self.repair_queue.again(wanted, pause);
                 }
-                Err(Left::Stopped | Left::Told(_)) => break,
+                Err(Left::Stopped | Left::Refused(_)) => break,
             }
         }
         self.log.close().await;
     }
 
-    /// Fetches one hole and writes down what became of it.
-    async fn repair(&mut self, wanted: &mut Wanted) -> Result<(), Left> {
-        let done = self.hole(wanted).await?;
-        let hole = &wanted.hole;
+    /// Fetches one gap and logs what became of it.
+    async fn repair(&mut self, wanted: &mut WantedRepair) -> Result<(), Left> {
+        let done = self.fill(wanted).await?;
+        let gap = &wanted.gap;
         let kind = if done.why.is_none() { "repaired" } else { "unrepaired" };
         self.log.event(kind, &done).await.map_err(Left::Log)?;
-        info!(venue = %self.venue.id(), channel = %hole.channel, symbol = hole.symbol, from = hole.from,
-            to = hole.to, rows = done.rows, why = done.why.as_deref().unwrap_or(""), kind);
+        info!(venue = %self.venue.id(), channel = %gap.channel, symbol = gap.symbol, from = gap.from,
+            to = gap.to, rows = done.rows, why = done.why.as_deref().unwrap_or(""), kind);
         self.repair_queue.finished(&done);
         Ok(())
     }
 
-    /// Fetches one hole as far as the venue has it.
-    async fn hole(&mut self, wanted: &mut Wanted) -> Result<Repair, Left> {
-        let Wanted { hole, failed, pages } = wanted;
-        let asked = count(hole.from, hole.to);
+    /// Fetches one gap as far as the venue has it.
+    async fn fill(&mut self, wanted: &mut WantedRepair) -> Result<Repair, Left> {
+        let WantedRepair { gap, failed, pages } = wanted;
+        let asked = count(gap.from, gap.to);
         let done = |rows: u64, why: Option<String>| Repair {
-            channel: hole.channel.as_str().to_owned(),
-            symbol: hole.symbol.clone(),
-            from_id: hole.from,
-            to_id: hole.to,
+            channel: gap.channel.as_str().to_owned(),
+            symbol: gap.symbol.clone(),
+            from_id: gap.from,
+            to_id: gap.to,
             rows,
             why,
         };
         if asked > IDS_MAX {
-            return Ok(done(0, Some(format!("{asked} ids are too many to ask for"))));
+            return Ok(done(0, Some(format!("{asked} ids are too many to request"))));
         }
-        let pages = pages.get_or_insert_with(|| Pages::new(hole, &self.repair_queue.fetched(hole)));
+        let pages = pages.get_or_insert_with(|| Pages::new(gap, &self.repair_queue.fetched(gap)));
         let mut pauses = AGAIN_AFTER.iter();
         loop {
             match self.pass(pages).await {
@@ -219,16 +220,16 @@ impl Repairer {
                     }
                     return Err(Left::Unanswered { why, costs_a_ban });
                 }
-                Err(Left::Told(why)) => return Ok(done(pages.got(), Some(why))),
+                Err(Left::Refused(why)) => return Ok(done(pages.got(), Some(why))),
                 Err(left) => return Err(left),
             }
             if pages.is_complete() {
                 return Ok(done(pages.got(), None));
             }
             if pages.requests() == 0 {
-                return Ok(done(0, Some("the venue cannot be asked for them".to_owned())));
+                return Ok(done(0, Some("the venue has no request for them".to_owned())));
             }
-            let age_us = (clock::wall_ns() / 1_000) as i64 - hole.before_us.unwrap_or(0);
+            let age_us = (clock::wall_ns() / 1_000) as i64 - gap.before_us.unwrap_or(0);
             match pauses.next().filter(|_| age_us < FRESH_US) {
                 None => {
                     let why = format!("the venue gave {} of {asked} ids", pages.got());
@@ -254,8 +255,8 @@ impl Repairer {
             if let Err(err) = self.venue.frames.decode(&frame, &mut rows) {
                 let why = format!("the answer does not decode: {err}");
                 // Rows come in lists. An object says why there are none.
-                let is_told = body.trim_ascii_start().starts_with(b"{");
-                return Err(if is_told { Left::Told(why) } else { Left::Unanswered { why, costs_a_ban: false } });
+                let is_refusal = body.trim_ascii_start().starts_with(b"{");
+                return Err(if is_refusal { Left::Refused(why) } else { Left::Unanswered { why, costs_a_ban: false } });
             }
             let new = pages.answered(&request, &rows, body.len());
             if new > 0 {
@@ -277,7 +278,7 @@ impl Repairer {
             };
             let (why, costs_a_ban) = match answer {
                 Ok(a) => return Ok((request.meta(a.url, a.status), a.body, a.stamp.0)),
-                Err(err) if err.is_final() => return Err(Left::Told(err.to_string())),
+                Err(err) if err.is_final() => return Err(Left::Refused(err.to_string())),
                 Err(err) => (err.to_string(), err.is_about_request()),
             };
             let wait = backoff.next(&mut random).max(self.rest.banned_for());

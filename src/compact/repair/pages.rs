@@ -1,4 +1,4 @@
-//! Which request of a hole is next. Pure.
+//! Which request of a gap is next. Pure.
 //!
 //! Venues page in two ways, and [`venue::Venue::repair_request`] hides which: by id (Binance: `from` moves on, `fill` says
 //! how far one request reaches) and by page number over a time (Gate). A request that would be the same as the one
@@ -16,7 +16,7 @@ const EMPTY_BYTES: usize = 4;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pages {
-    hole: MissingRange,
+    gap: MissingRange,
     /// One bit per id.
     got: Vec<u64>,
     got_count: u64,
@@ -30,20 +30,20 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// Those of a hole of which the log of repairs has `got` already, both ends included.
-    pub(super) fn new(hole: &MissingRange, got: &[(i64, i64)]) -> Self {
-        let words = count(hole.from, hole.to).div_ceil(64) as usize;
+    /// Those of a gap of which the repair log has `got` already, both ends included.
+    pub(super) fn new(gap: &MissingRange, got: &[(i64, i64)]) -> Self {
+        let words = count(gap.from, gap.to).div_ceil(64) as usize;
         let mut pages = Self {
-            hole: hole.clone(),
+            gap: gap.clone(),
             got: vec![0; words],
             got_count: 0,
-            from: hole.from,
+            from: gap.from,
             page: 0,
             last: None,
             ended: false,
             requests: 0,
         };
-        let inside = got.iter().map(|(from, to)| (*from).max(hole.from)..=(*to).min(hole.to));
+        let inside = got.iter().map(|(from, to)| (*from).max(gap.from)..=(*to).min(gap.to));
         inside.flatten().for_each(|id| pages.note(id));
         pages
     }
@@ -54,7 +54,7 @@ impl Pages {
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.got_count == count(self.hole.from, self.hole.to)
+        self.got_count == count(self.gap.from, self.gap.to)
     }
 
     /// Requests made, in all passes.
@@ -64,25 +64,25 @@ impl Pages {
 
     /// Another pass for what is missing; also where a request of this one failed.
     pub(super) fn again(&mut self) {
-        (self.from, self.page, self.last, self.ended) = (self.hole.from, 0, None, false);
+        (self.from, self.page, self.last, self.ended) = (self.gap.from, 0, None, false);
     }
 
     /// The next request, as `request_for` (the venue) makes it; `None` when the pass is over.
     pub(super) fn next(&mut self, request_for: impl Fn(&Missing<'_>) -> Option<RestRequest>) -> Option<RestRequest> {
         while !self.ended && !self.is_complete() && self.page < REQUESTS_MAX {
-            while self.from <= self.hole.to && self.has(self.from) {
+            while self.from <= self.gap.to && self.has(self.from) {
                 self.from += 1;
             }
-            if self.from > self.hole.to {
+            if self.from > self.gap.to {
                 return None;
             }
             let missing = Missing {
-                channel: self.hole.channel,
-                symbol: &self.hole.symbol,
+                channel: self.gap.channel,
+                symbol: &self.gap.symbol,
                 from: self.from,
-                to: self.hole.to,
-                after_us: self.hole.after_us,
-                before_us: self.hole.before_us,
+                to: self.gap.to,
+                after_us: self.gap.after_us,
+                before_us: self.gap.before_us,
                 page: self.page,
             };
             let request = request_for(&missing)?;
@@ -101,7 +101,7 @@ impl Pages {
     /// Notes the rows of an answer of `bytes` bytes; returns how many of them are new.
     pub(super) fn answered(&mut self, request: &RestRequest, rows: &Rows, bytes: usize) -> u64 {
         let before = self.got_count;
-        match self.hole.channel {
+        match self.gap.channel {
             Channel::AggTrades => rows.agg_trades.iter().for_each(|r| self.note(r.agg_id)),
             _ => rows.trades.iter().filter_map(|r| r.id).for_each(|id| self.note(id)),
         }
@@ -114,13 +114,13 @@ impl Pages {
     /// What `request` reaches is not to be had.
     fn beyond(&mut self, request: &RestRequest) {
         match request.fill {
-            Some(fill) if fill.to < self.hole.to => self.from = self.from.max(fill.to + 1),
+            Some(fill) if fill.to < self.gap.to => self.from = self.from.max(fill.to + 1),
             _ => self.ended = true,
         }
     }
 
     fn index(&self, id: i64) -> Option<(usize, u64)> {
-        let at = (self.hole.from..=self.hole.to).contains(&id).then(|| id.abs_diff(self.hole.from))?;
+        let at = (self.gap.from..=self.gap.to).contains(&id).then(|| id.abs_diff(self.gap.from))?;
         Some(((at / 64) as usize, 1 << (at % 64)))
     }
 

@@ -1,11 +1,11 @@
 //! What is to be fetched and what was: between the compactor's threads and the repairer.
 //!
-//! Nothing here is durable and nothing has to be. After a start the compactor tells every hole of the last two
+//! Nothing here is durable and nothing has to be. After a start the compactor reports every gap of the last two
 //! days again (from manifests, states and the log) and everything that the repair log says was done; only when it
-//! has read that log to its end ([`RepairQueue::ready`]) does the first hole go out, and what that log has of a hole
+//! has read that log to its end ([`RepairQueue::ready`]) does the first gap go out, and what that log has of a gap
 //! whose fetching ended in its middle is not fetched again.
 //!
-//! A hole whose request fails waits for a time of its own behind all that are due: it costs no other one its turn.
+//! A gap whose request fails waits for a time of its own behind all that are due: it costs no other one its turn.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,37 +21,38 @@ use lake::manifest::Repair;
 use ops::telemetry::RateLimited;
 use tracing::warn;
 
-/// Holes that wait, as many as one manifest lists; further ones are told, counted as waiting, and left to the next start.
+/// Gaps that wait, as many as one manifest lists; further ones are logged, counted as waiting, and left to the next
+/// start.
 const QUEUE_MAX: usize = 100_000;
-/// How a repair ends that got no answer for as long as it is asked for. It is not done: the next start asks again.
+/// How a repair ends that got no answer for as long as it is tried. It is not done: the next start tries again.
 pub(super) const NO_ANSWER: &str = "no answer for a day";
-/// Holes remembered so that none is asked for twice.
+/// Gaps remembered so that none is requested twice.
 const KNOWN_MAX: usize = 200_000;
 
 static FULL: RateLimited = RateLimited::new(Duration::from_secs(60));
 
-/// A hole and what came of asking for it.
+/// A gap and what came of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedRepair {
     /// What is missing.
-    pub hole: MissingRange,
+    pub gap: MissingRange,
     /// Turns in which it got no answer, and since when.
     pub(super) failed: Option<(u32, Instant)>,
     /// How far it is, once it was begun.
     pub(super) pages: Option<Pages>,
 }
 
-/// When a hole is due, and which of those that are due then.
-type Place = (Instant, u64);
+/// When a gap is due, and which of those that are due then.
+type QueuePlace = (Instant, u64);
 
 /// Counters for the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Holes that wait, the one in work and those left to the next start included.
+pub struct QueueCounts {
+    /// Gaps that wait, the one in work and those left to the next start included.
     pub waiting: u64,
-    /// Holes fetched wholly since the start of the process.
+    /// Gaps fetched wholly since the start of the process.
     pub repaired: u64,
-    /// Holes given up since the start of the process.
+    /// Gaps given up since the start of the process.
     pub unrepaired: u64,
     /// Rows fetched since the start of the process.
     pub rows: u64,
@@ -60,17 +61,17 @@ pub struct Counts {
 #[derive(Debug, Default)]
 struct Inner {
     ready: bool,
-    queue: BTreeMap<Place, Wanted>,
-    /// What was told, with its place while it waits.
-    known: HashMap<Key, Option<Place>>,
+    queue: BTreeMap<QueuePlace, WantedRepair>,
+    /// What was reported, with its place while it waits.
+    known: HashMap<Key, Option<QueuePlace>>,
     /// The order of `known`, oldest first.
     order: VecDeque<Key>,
     in_work: bool,
     places: u64,
     left_out: u64,
-    /// What the repair log has of holes without their end.
+    /// What the repair log has of gaps without their end.
     fetched: FetchedIds,
-    counts: Counts,
+    counts: QueueCounts,
 }
 
 /// The repair queue of one venue.
@@ -81,10 +82,10 @@ pub struct RepairQueue {
 }
 
 impl RepairQueue {
-    /// A hole is open. One that was told before is ignored.
-    pub fn want(&self, hole: MissingRange) {
+    /// A gap is open. One that was reported before is ignored.
+    pub fn want(&self, gap: MissingRange) {
         let mut inner = self.lock();
-        let key = hole.key();
+        let key = gap.key();
         if inner.known.contains_key(&key) {
             return;
         }
@@ -92,9 +93,9 @@ impl RepairQueue {
             inner.left_out += 1;
             if let Some(suppressed) = FULL.allow() {
                 warn!(
-                    symbol = hole.symbol,
-                    from = hole.from,
-                    to = hole.to,
+                    symbol = gap.symbol,
+                    from = gap.from,
+                    to = gap.to,
                     waiting = inner.queue.len(),
                     suppressed,
                     fix = "start the compactor again when they are done",
@@ -103,12 +104,12 @@ impl RepairQueue {
             }
             return;
         }
-        inner.put(Wanted { hole, failed: None, pages: None }, Instant::now());
+        inner.put(WantedRepair { gap, failed: None, pages: None }, Instant::now());
         drop(inner);
         self.wake.notify_one();
     }
 
-    /// The repair log says that this was asked for.
+    /// The repair log says that this was requested.
     pub(crate) fn was_done(&self, repair: &Repair) {
         let Ok(channel) = repair.channel.parse() else { return };
         let key = (channel, repair.symbol.clone(), repair.from_id, repair.to_id);
@@ -121,7 +122,7 @@ impl RepairQueue {
         }
     }
 
-    /// The repair log was read to its end; `fetched` is what it has of a hole whose end is not in it.
+    /// The repair log was read to its end; `fetched` is what it has of a gap whose end is not in it.
     pub fn ready(&self, fetched: FetchedIds) {
         let mut inner = self.lock();
         (inner.ready, inner.fetched) = (true, fetched);
@@ -129,16 +130,16 @@ impl RepairQueue {
         self.wake.notify_one();
     }
 
-    /// The ids of `hole`'s symbol that the repair log had when it was read.
-    pub(crate) fn fetched(&self, hole: &MissingRange) -> Vec<(i64, i64)> {
-        self.lock().fetched.of(hole.channel, &hole.symbol).to_vec()
+    /// The ids of `gap`'s symbol that the repair log had when it was read.
+    pub(crate) fn fetched(&self, gap: &MissingRange) -> Vec<(i64, i64)> {
+        self.lock().fetched.of(gap.channel, &gap.symbol).to_vec()
     }
 
-    /// The next hole, once [`RepairQueue::ready`] was said.
+    /// The next gap, once [`RepairQueue::ready`] was called.
     ///
     /// # Cancel safety
-    /// A hole is taken only when it is returned.
-    pub async fn next(&self) -> Wanted {
+    /// A gap is taken only when it is returned.
+    pub async fn next(&self) -> WantedRepair {
         loop {
             let notified = self.wake.notified();
             let due = match self.lock().pop(Instant::now()) {
@@ -156,18 +157,18 @@ impl RepairQueue {
     }
 
     /// This one is not done: it waits again, for `pause` and behind all that are due then.
-    pub fn again(&self, wanted: Wanted, pause: Duration) {
+    pub fn again(&self, wanted: WantedRepair, pause: Duration) {
         let mut inner = self.lock();
         inner.in_work = false;
         inner.put(wanted, Instant::now() + pause);
     }
 
-    /// What the log took may be gone: holes that were begun are fetched from their first id again.
-    pub(super) fn begin_anew(&self) {
+    /// What the log took may be gone: gaps that were begun are fetched from their first id again.
+    pub(super) fn start_over(&self) {
         self.lock().queue.values_mut().for_each(|wanted| wanted.pages = None);
     }
 
-    /// The hole in work has its event in the log.
+    /// The gap in work has its event in the log.
     pub fn finished(&self, repair: &Repair) {
         let mut inner = self.lock();
         inner.in_work = false;
@@ -180,9 +181,9 @@ impl RepairQueue {
     }
 
     /// Counters for the status.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> QueueCounts {
         let inner = self.lock();
-        Counts { waiting: inner.queue.len() as u64 + u64::from(inner.in_work) + inner.left_out, ..inner.counts }
+        QueueCounts { waiting: inner.queue.len() as u64 + u64::from(inner.in_work) + inner.left_out, ..inner.counts }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -191,15 +192,15 @@ impl RepairQueue {
 }
 
 impl Inner {
-    fn put(&mut self, wanted: Wanted, due: Instant) {
+    fn put(&mut self, wanted: WantedRepair, due: Instant) {
         self.places += 1;
         let place = (due, self.places);
-        self.learn(wanted.hole.key(), Some(place));
+        self.learn(wanted.gap.key(), Some(place));
         self.queue.insert(place, wanted);
     }
 
     /// The first that is due, or when one will be.
-    fn pop(&mut self, now: Instant) -> Result<Wanted, Option<Instant>> {
+    fn pop(&mut self, now: Instant) -> Result<WantedRepair, Option<Instant>> {
         if !self.ready {
             return Err(None);
         }
@@ -207,7 +208,7 @@ impl Inner {
             Some(first) if first.key().0 <= now => {
                 let wanted = first.remove();
                 self.in_work = true;
-                if let Some(place) = self.known.get_mut(&wanted.hole.key()) {
+                if let Some(place) = self.known.get_mut(&wanted.gap.key()) {
                     *place = None;
                 }
                 Ok(wanted)
@@ -216,8 +217,8 @@ impl Inner {
         }
     }
 
-    /// Notes a hole and its place; returns the place that it had.
-    fn learn(&mut self, key: Key, place: Option<Place>) -> Option<Place> {
+    /// Notes a gap and its place; returns the place that it had.
+    fn learn(&mut self, key: Key, place: Option<QueuePlace>) -> Option<QueuePlace> {
         if let Some(known) = self.known.get_mut(&key) {
             return std::mem::replace(known, place);
         }

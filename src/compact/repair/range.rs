@@ -1,10 +1,10 @@
-//! Missing ids of one symbol: what a repair is asked to fetch.
+//! Missing ids of one symbol: what a repair is to fetch.
 
 use lake::manifest::Gap;
 use model::Channel;
 use venue::gap::count;
 
-/// What tells one from another.
+/// What identifies one.
 pub(super) type Key = (Channel, String, i64, i64);
 
 /// Missing ids of one symbol.
@@ -25,7 +25,7 @@ pub struct MissingRange {
 }
 
 impl MissingRange {
-    /// The hole of a gap, if it is one that can be fetched and is open.
+    /// What is missing of a gap, if it can be fetched and is open.
     pub fn of(gap: &Gap) -> Option<Self> {
         let channel = gap.channel.parse().ok().filter(|c| matches!(c, Channel::Trades | Channel::AggTrades))?;
         let open = gap.cause != "trades_skipped" && gap.filled < count(gap.from_id, gap.to_id);

@@ -15,7 +15,7 @@ use model::row::{Side, Trade};
 use model::{Channel, Fill, Num, Rows};
 use venue::{Missing, RestRequest};
 
-fn hole(from: i64, to: i64) -> MissingRange {
+fn missing(from: i64, to: i64) -> MissingRange {
     MissingRange {
         channel: Channel::Trades,
         symbol: "BTCUSDT".into(),
@@ -30,13 +30,13 @@ fn request(url: String, fill: Fill) -> RestRequest {
     RestRequest { fill: Some(fill), ..RestRequest::of("", None, url, 1) }
 }
 
-/// Asked by id, `page` rows at most.
+/// Requested by id, `page` rows at most.
 fn by_id(m: &Missing<'_>, page: i64) -> Option<RestRequest> {
     let to = m.to.min(m.from + page - 1);
     Some(request(format!("/id?from={}&limit={}", m.from, to - m.from + 1), Fill { from: m.from, to }))
 }
 
-/// Asked by time and page number, the newest page first.
+/// Requested by time and page number, the newest page first.
 fn by_page(m: &Missing<'_>) -> Option<RestRequest> {
     (m.page < 1_100).then(|| request(format!("/time?page={}", m.page), Fill { from: m.from, to: m.to }))
 }
@@ -91,11 +91,11 @@ proptest! {
         lacking in prop::collection::btree_set(0..1_000_i64, 0..60),
         page in 1..120_usize,
     ) {
-        let hole = hole(from, from + len - 1);
+        let gap = missing(from, from + len - 1);
         let has: BTreeSet<i64> = (0..1_000).filter(|id| !lacking.contains(id)).collect();
-        let expected = has.range(hole.from..=hole.to).count() as u64;
+        let expected = has.range(gap.from..=gap.to).count() as u64;
         for by in ["id", "page"] {
-            let mut pages = Pages::new(&hole, &[]);
+            let mut pages = Pages::new(&gap, &[]);
             pass(&mut pages, &has, page, by);
             prop_assert_eq!(pages.got(), expected, "{}", by);
             prop_assert_eq!(pages.is_complete(), expected == len as u64);
@@ -108,30 +108,30 @@ proptest! {
 }
 
 #[test]
-fn a_whole_hole_takes_as_few_requests_as_it_has_pages() {
+fn a_whole_gap_takes_as_few_requests_as_it_has_pages() {
     let all: BTreeSet<i64> = (0..10_000).collect();
-    let mut pages = Pages::new(&hole(100, 2_599), &[]);
+    let mut pages = Pages::new(&missing(100, 2_599), &[]);
     assert_eq!(pass(&mut pages, &all, 1_000, "id"), 3);
     assert_eq!(pages.requests(), 3);
-    let mut pages = Pages::new(&hole(9_000, 9_999), &[]);
+    let mut pages = Pages::new(&missing(9_000, 9_999), &[]);
     assert_eq!(pass(&mut pages, &all, 1_000, "page"), 1);
 }
 
 #[test]
-fn a_hole_that_was_fetched_in_part_is_asked_for_behind_that_only() {
+fn a_gap_that_was_fetched_in_part_is_asked_for_behind_that_only() {
     let all: BTreeSet<i64> = (0..10_000).collect();
-    let mut pages = Pages::new(&hole(100, 2_599), &[(50, 1_099), (1_200, 1_250), (2_599, 4_000)]);
+    let mut pages = Pages::new(&missing(100, 2_599), &[(50, 1_099), (1_200, 1_250), (2_599, 4_000)]);
     let first = pages.next(|m| by_id(m, 1_000)).unwrap();
     assert_eq!(first.fill, Some(Fill { from: 1_100, to: 2_099 }));
     pages.answered(&first, &rows(1_100..=2_099), 99);
     assert_eq!(pass(&mut pages, &all, 1_000, "id"), 1);
     assert!(pages.is_complete());
-    assert!(Pages::new(&hole(100, 2_599), &[(i64::MIN, i64::MAX)]).is_complete());
+    assert!(Pages::new(&missing(100, 2_599), &[(i64::MIN, i64::MAX)]).is_complete());
 }
 
 #[test]
 fn a_venue_that_cannot_be_asked_is_not_asked() {
-    let mut pages = Pages::new(&hole(1, 5), &[]);
+    let mut pages = Pages::new(&missing(1, 5), &[]);
     assert!(pages.next(|_| None).is_none());
     assert_eq!(pages.requests(), 0);
 }
@@ -150,7 +150,7 @@ fn gap(cause: &str, channel: &str, filled: u64) -> Gap {
 }
 
 #[test]
-fn only_open_holes_of_trades_are_fetched() {
+fn only_open_gaps_of_trades_are_fetched() {
     assert!(MissingRange::of(&gap("connection", "trades", 0)).is_some());
     assert!(MissingRange::of(&gap("venue", "agg_trades", 4)).is_some());
     assert!(MissingRange::of(&gap("venue", "agg_trades", 5)).is_none(), "all of it came late");
@@ -159,7 +159,7 @@ fn only_open_holes_of_trades_are_fetched() {
 }
 
 #[tokio::test]
-async fn no_hole_goes_out_before_the_repair_log_was_read_and_none_goes_out_twice() {
+async fn no_gap_goes_out_before_the_repair_log_was_read_and_none_goes_out_twice() {
     let repair_queue = RepairQueue::default();
     let done = |h: &MissingRange, why: Option<String>| Repair {
         channel: h.channel.to_string(),
@@ -169,22 +169,22 @@ async fn no_hole_goes_out_before_the_repair_log_was_read_and_none_goes_out_twice
         rows: 3,
         why,
     };
-    let (a, b, c) = (hole(1, 3), hole(5, 6), hole(8, 9));
+    let (a, b, c) = (missing(1, 3), missing(5, 6), missing(8, 9));
     repair_queue.want(a.clone());
     repair_queue.want(b.clone());
     repair_queue.want(b.clone());
     assert_eq!(repair_queue.counts().waiting, 2);
     let early = tokio::time::timeout(std::time::Duration::from_millis(20), repair_queue.next()).await;
     assert!(early.is_err(), "the log was not read yet");
-    // Told in any order: what was done is not done again.
+    // Reported in any order: what was done is not done again.
     repair_queue.was_done(&done(&a, None));
     repair_queue.was_done(&done(&c, Some("the venue gave 0 of 2 ids".into())));
     repair_queue.want(c);
     repair_queue.ready(FetchedIds::default());
     let first = repair_queue.next().await;
-    assert_eq!(first.hole, b);
+    assert_eq!(first.gap, b);
     repair_queue.again(first, Duration::ZERO);
-    assert_eq!(repair_queue.next().await.hole, b);
+    assert_eq!(repair_queue.next().await.gap, b);
     repair_queue.finished(&done(&b, None));
     repair_queue.want(a);
     repair_queue.want(b);
@@ -193,26 +193,26 @@ async fn no_hole_goes_out_before_the_repair_log_was_read_and_none_goes_out_twice
 }
 
 #[tokio::test]
-async fn a_hole_that_gets_no_answer_costs_no_other_one_its_turn() {
+async fn a_gap_that_gets_no_answer_costs_no_other_one_its_turn() {
     let repair_queue = RepairQueue::default();
     repair_queue.ready(FetchedIds::default());
-    let (a, b) = (hole(1, 3), hole(5, 6));
+    let (a, b) = (missing(1, 3), missing(5, 6));
     repair_queue.want(a.clone());
     repair_queue.want(b.clone());
     let mut first = repair_queue.next().await;
     let pause = super::pause_after(&mut first, false);
-    assert_eq!((first.hole.clone(), pause), (a.clone(), Duration::from_secs(5)));
+    assert_eq!((first.gap.clone(), pause), (a.clone(), Duration::from_secs(5)));
     repair_queue.again(first, Duration::from_millis(20));
-    assert_eq!(repair_queue.next().await.hole, b);
+    assert_eq!(repair_queue.next().await.gap, b);
     let again = repair_queue.next().await;
-    assert_eq!(again.hole, a);
-    repair_queue.again(super::Wanted { pages: Some(Pages::new(&a, &[])), ..again }, Duration::ZERO);
-    repair_queue.begin_anew();
+    assert_eq!(again.gap, a);
+    repair_queue.again(super::WantedRepair { pages: Some(Pages::new(&a, &[])), ..again }, Duration::ZERO);
+    repair_queue.start_over();
     let mut again = repair_queue.next().await;
     assert_eq!(again.pages, None, "the log may have lost what it took");
     let pauses: Vec<u64> = (0..7).map(|_| super::pause_after(&mut again, false).as_secs()).collect();
     assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300]);
-    let mut forbidden = super::Wanted { failed: None, ..again };
+    let mut forbidden = super::WantedRepair { failed: None, ..again };
     let pauses: Vec<u64> = (0..4).map(|_| super::pause_after(&mut forbidden, true).as_secs()).collect();
     assert_eq!(pauses, [60, 480, 3_600, 3_600]);
 }
@@ -228,13 +228,13 @@ async fn what_got_no_answer_for_a_day_is_asked_for_by_the_next_start_and_what_th
         rows: 0,
         why: Some(why.to_owned()),
     };
-    let (a, b) = (hole(1, 3), hole(5, 6));
+    let (a, b) = (missing(1, 3), missing(5, 6));
     repair_queue.was_done(&of(&a, &format!("{}: HTTP status 202", super::queue::NO_ANSWER)));
     repair_queue.was_done(&of(&b, "the venue gave 0 of 2 ids"));
     repair_queue.want(b);
     repair_queue.want(a.clone());
     repair_queue.ready(FetchedIds::default());
-    assert_eq!(repair_queue.next().await.hole, a);
+    assert_eq!(repair_queue.next().await.gap, a);
     assert_eq!(repair_queue.counts().waiting, 1, "the one in work");
 }
 
@@ -243,12 +243,12 @@ async fn holes_beyond_the_bound_are_counted_as_waiting_and_those_that_were_fetch
 {
     let repair_queue = RepairQueue::default();
     for n in 0..100_002 {
-        repair_queue.want(hole(2 * n, 2 * n));
+        repair_queue.want(missing(2 * n, 2 * n));
     }
     assert_eq!(repair_queue.counts().waiting, 100_002);
-    (0..99_999).for_each(|n| fetched(&repair_queue, &hole(2 * n, 2 * n)));
+    (0..99_999).for_each(|n| fetched(&repair_queue, &missing(2 * n, 2 * n)));
     repair_queue.ready(FetchedIds::default());
-    assert_eq!(repair_queue.next().await.hole, hole(2 * 99_999, 2 * 99_999));
+    assert_eq!(repair_queue.next().await.gap, missing(2 * 99_999, 2 * 99_999));
     assert_eq!(repair_queue.counts().waiting, 3, "one in work, two left to the next start");
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::pass::{Known, Log};
-use super::report::{Report, Verdict, part_report};
+use super::pass::{PublishedPart, ReplayLog};
+use super::report::{ReplayReport, Verdict, part_report};
 use super::verify::before;
 use crate::chain;
 use crate::error::CompactError;
@@ -14,15 +14,15 @@ use lake::hash::hex;
 use lake::{Hour, Lake, Part};
 use wal_format::{Position, Seq};
 
-impl Log<'_> {
-    /// Tells of each range of records that lies before the first part, between two parts or behind the last one, as far
-    /// as the lake was acknowledged, and is in none. `unreadable`: parts that are told by themselves.
+impl ReplayLog<'_> {
+    /// Reports each range of records that lies before the first part, between two parts or behind the last one, as far
+    /// as the lake was acknowledged, and is in none. `unreadable`: parts that are reported by themselves.
     pub(super) fn absent(
         &self,
         lake: &Lake,
-        parts: &[Known],
+        parts: &[PublishedPart],
         unreadable: &[(Part, String)],
-        report: &mut Report,
+        report: &mut ReplayReport,
     ) -> Result<(), CompactError> {
         let acked = self.acked();
         let mut from = Position::START;
@@ -31,7 +31,7 @@ impl Log<'_> {
             let Some(until) = next.map(|k| Seq(k.manifest.first.seq)).or(acked) else { break };
             // A part that was published behind another one of these goes on where that one ended.
             if from.seq < until && before(parts, i).is_none() {
-                self.tell_absent(lake, from, until, unreadable, report)?;
+                self.report_absent(lake, from, until, unreadable, report)?;
             }
             from = next.map_or(from, |k| from.max(to_position(k.manifest.end)));
         }
@@ -45,13 +45,13 @@ impl Log<'_> {
         (hex(&ack.log_uuid) == self.name).then_some(ack.position.seq)
     }
 
-    fn tell_absent(
+    fn report_absent(
         &self,
         lake: &Lake,
         from: Position,
         until: Seq,
         unreadable: &[(Part, String)],
-        report: &mut Report,
+        report: &mut ReplayReport,
     ) -> Result<(), CompactError> {
         let mut reader = self.reader(from)?;
         let (first, ts_ns) = loop {
@@ -69,7 +69,7 @@ impl Log<'_> {
                 && part.log8 == missing.log8
                 && (from.seq.get()..until.get()).contains(&part.first_seq)
         };
-        // What cannot be read is told already, and what retention took is not missing.
+        // What cannot be read is reported already, and what retention took is not missing.
         if !self.wanted(missing.hour) || unreadable.iter().any(|(part, _)| lies_here(part)) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! One log of a replay, folded part by part with the cuts of the live path.
+//! One log of a replay, folded part by part with the part boundaries of the live path.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use wal_format::{Hold, Incarnation, LostReason, Position, Run, SegmentDirs, SegmentId, Seq};
 
-use super::report::{Report, Verdict, part_report};
+use super::report::{ReplayReport, Verdict, part_report};
 use crate::error::CompactError;
 use crate::place::{Place, to_position};
-use crate::publish::{Cut, Published, publish};
+use crate::publish::{PartEnd, Published, publish};
 use crate::resume::remove_staging;
 use crate::stage::stage_full;
 use fold::gather::{Continuation, Gatherer, LogKind, Revision, missing_beginning};
@@ -18,17 +18,17 @@ use lake::{Hour, Lake, Part, PartManifest, WriteSettings};
 use venue::Venue;
 
 /// A part that the lake has.
-pub(super) struct Known {
+pub(super) struct PublishedPart {
     pub part: Part,
     pub manifest: PartManifest,
     /// SHA-256 of the manifest's bytes.
     pub sha256: String,
 }
 
-pub(super) struct Log<'h> {
+pub(super) struct ReplayLog<'h> {
     pub venue: &'static Venue,
     pub kind: LogKind,
-    pub shelf: SegmentDirs,
+    pub stored: SegmentDirs,
     /// Where the log is written.
     pub dir: PathBuf,
     pub name: String,
@@ -49,9 +49,9 @@ pub(super) struct Log<'h> {
 /// Where a part of a replay ends.
 pub(super) enum End {
     /// There, and why (a manifest says so).
-    At(Position, Cut),
-    /// Before the record of this seq, wherever it stands.
-    Seq(Seq, Cut),
+    At(Position, PartEnd),
+    /// Before the record of this seq, wherever it is.
+    Seq(Seq, PartEnd),
     /// Where its hour ends, at the latest there: the next part that is known begins.
     Before(Position),
     /// Where its hour ends.
@@ -60,7 +60,7 @@ pub(super) enum End {
 
 /// Where the part of `m` ends.
 pub(super) fn ends(m: &PartManifest) -> End {
-    End::At(to_position(m.end), if m.ends_log { Cut::Log } else { Cut::Hour })
+    End::At(to_position(m.end), if m.ends_log { PartEnd::Log } else { PartEnd::Hour })
 }
 
 /// What stopped a pass over a part.
@@ -71,7 +71,7 @@ pub(super) enum Stopped {
     LogEnd(Option<Published>),
 }
 
-impl Log<'_> {
+impl ReplayLog<'_> {
     /// Segments before `segment` are needed no longer.
     pub(super) fn needs(&self, segment: u64) {
         for hold in self.holds {
@@ -95,10 +95,10 @@ impl Log<'_> {
     }
 
     pub(super) fn reader(&self, from: Position) -> Result<Box<dyn RecordSource>, SourceError> {
-        Ok(Box::new(RecordedLog::open(&self.shelf, from)?))
+        Ok(Box::new(RecordedLog::open(&self.stored, from)?))
     }
 
-    /// Gathers one part from where `reader` stands and publishes it below `place`, if its hour is wanted.
+    /// Gathers one part from the position of `reader` and publishes it below `place`, if its hour is wanted.
     pub(super) fn part(
         &self,
         reader: &mut Box<dyn RecordSource>,
@@ -108,16 +108,16 @@ impl Log<'_> {
         beginning: &mut bool,
     ) -> Result<Stopped, CompactError> {
         loop {
-            if let End::At(end, cut) = end
+            if let End::At(end, part_end) = end
                 && reader.position().seq >= end.seq
             {
-                return Ok(Stopped::Complete(self.close(gatherer, place, *end, *cut)?));
+                return Ok(Stopped::Complete(self.close(gatherer, place, *end, *part_end)?));
             }
             let at = reader.position();
-            if let End::Seq(end, Cut::Log) = end
+            if let End::Seq(end, PartEnd::Log) = end
                 && at.seq >= *end
             {
-                return Ok(Stopped::Complete(self.close(gatherer, place, at, Cut::Log)?));
+                return Ok(Stopped::Complete(self.close(gatherer, place, at, PartEnd::Log)?));
             }
             match reader.next().map_err(CompactError::step("read the log"))? {
                 Step::Record(record) => {
@@ -134,14 +134,14 @@ impl Log<'_> {
                     };
                     if begins_next {
                         let here = record.position;
-                        let (end, cut) = match end {
-                            End::At(end, cut) => (*end, *cut),
-                            End::Seq(_, cut) => (here, *cut),
-                            End::Before(_) | End::Hour => (here, Cut::Hour),
+                        let (end, part_end) = match end {
+                            End::At(end, part_end) => (*end, *part_end),
+                            End::Seq(_, part_end) => (here, *part_end),
+                            End::Before(_) | End::Hour => (here, PartEnd::Hour),
                         };
                         // The record opens the next part: that pass reads it again.
                         *reader = self.reader(here)?;
-                        return Ok(Stopped::Complete(self.close(gatherer, place, end, cut)?));
+                        return Ok(Stopped::Complete(self.close(gatherer, place, end, part_end)?));
                     }
                     if std::mem::take(beginning)
                         && let Some(lost) = missing_beginning(&record)
@@ -158,18 +158,18 @@ impl Log<'_> {
                     if lost.reason == LostReason::ArchiveFrame {
                         self.damage.borrow_mut().push(lost.to_string());
                     }
-                    if let End::At(end, cut) = end
+                    if let End::At(end, part_end) = end
                         && lost.from >= end.seq
                     {
                         *reader = self.reader(at)?;
-                        return Ok(Stopped::Complete(self.close(gatherer, place, *end, *cut)?));
+                        return Ok(Stopped::Complete(self.close(gatherer, place, *end, *part_end)?));
                     }
                     gatherer.lost(&lost);
                 }
                 // Who only looks back waits for nothing.
                 Step::Tail | Step::Blocked { .. } | Step::End => {
                     let at = reader.position();
-                    return Ok(Stopped::LogEnd(self.close(gatherer, place, at, Cut::Log)?));
+                    return Ok(Stopped::LogEnd(self.close(gatherer, place, at, PartEnd::Log)?));
                 }
             }
         }
@@ -180,12 +180,12 @@ impl Log<'_> {
         gatherer: &mut Gatherer,
         place: &Place,
         end: Position,
-        cut: Cut,
+        part_end: PartEnd,
     ) -> Result<Option<Published>, CompactError> {
         let Some(open) = &gatherer.part else { return Ok(None) };
         let part = place.part_of(open);
         let published = if self.wanted(open.hour) {
-            publish(place, gatherer, end, cut).map_err(CompactError::hour("publish", part.hour))?
+            publish(place, gatherer, end, part_end).map_err(CompactError::hour("publish", part.hour))?
         } else {
             gatherer.close();
             None
@@ -195,13 +195,13 @@ impl Log<'_> {
     }
 
     /// Rebuilds everything wanted below `out`. `unknown`: first seqs of parts of which only the name is known; they are
-    /// cut at hours alone.
+    /// ended at hours alone.
     pub(super) fn rebuild(
         &self,
-        parts: &[Known],
+        parts: &[PublishedPart],
         unknown: &[u64],
         out: &Path,
-        report: &mut Report,
+        report: &mut ReplayReport,
     ) -> Result<(), CompactError> {
         let place = self.place(Lake::open(out));
         // Parts whose beginning is gone from the log cannot be rebuilt; the first whole one follows on the last of them.
@@ -221,13 +221,13 @@ impl Log<'_> {
         }
         let mut beginning = gone == 0;
         let mut reader = self.reader(from)?;
-        let mut cuts = parts.iter().skip(gone).peekable();
+        let mut following = parts.iter().skip(gone).peekable();
         loop {
             let at = reader.position();
             self.needs(at.segment.0);
-            let first = cuts.peek().map(|known| to_position(known.manifest.first));
+            let first = following.peek().map(|known| to_position(known.manifest.first));
             let between = first.filter(|first| unknown.iter().any(|seq| (at.seq.0..first.seq.0).contains(seq)));
-            let next = if between.is_some() { None } else { cuts.next() };
+            let next = if between.is_some() { None } else { following.next() };
             if let Some(known) = next {
                 gatherer.set_settings(known.manifest.settings.clone());
                 gatherer.revise(Revision::of(&known.manifest));
@@ -257,7 +257,7 @@ impl Log<'_> {
         }
     }
 
-    pub(super) fn after(&self, before: &Known, settings: WriteSettings) -> Result<Gatherer, CompactError> {
+    pub(super) fn after(&self, before: &PublishedPart, settings: WriteSettings) -> Result<Gatherer, CompactError> {
         let continuation: Continuation = serde_json::from_value(before.manifest.continuation.clone())
             .map_err(|source| CompactError::Continuation { of: before.manifest.hour.clone(), source })?;
         let continuation = Continuation { previous_sha256: Some(before.sha256.clone()), ..continuation };

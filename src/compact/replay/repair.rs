@@ -1,14 +1,14 @@
 //! Manifests that cannot be read or are gone, made again (`tapedeck verify --repair`).
 //!
 //! ```text
-//!  the log still has the part  --> folded again: the very bytes, or the account with the files that stand there
+//!  the log still has the part  --> folded again: the very bytes, or the account with the files that are there
 //!  only the files are left     --> their footers: which log, from which record to which, how many rows
 //! ```
 //!
-//! Data files are read and never touched; a copy of the broken manifest is set aside ([`crate::aside`]) before
+//! Data files are read and never touched; a copy of the broken manifest is quarantined ([`crate::quarantine`]) before
 //! another one takes its place, under the lake's lock. A manifest that does not come out byte for byte names in
 //! `supersedes` the SHA-256 by which the part behind it knows it, so the chain holds, and says in `rebuilt` what it was
-//! made of and what nobody knows any more. The next part then begins its ids anew and tells that as an event.
+//! made of and what nobody knows any more. The next part then starts its ids again and reports that as an event.
 //!
 //! Left alone: files behind the newest manifest while the log still has their records (the compactor publishes them
 //! when it starts), and parts of which nothing is left.
@@ -21,14 +21,14 @@ use serde::Serialize;
 use sha2::Digest;
 use wal_format::{LostReason, Position, Run, Seq, durable};
 
-use super::pass::{End, Known, Log, Stopped};
+use super::pass::{End, PublishedPart, ReplayLog, Stopped};
 use super::scratch::Scratch;
 use super::{ReplayArgs, logs_of, rewrite};
-use crate::aside::set_aside;
 use crate::chain;
 use crate::error::CompactError;
 use crate::place::{to_log_position, to_position};
-use crate::publish::Cut;
+use crate::publish::PartEnd;
+use crate::quarantine::quarantine_files;
 use crate::settings::Config;
 use crate::settings::write_settings;
 use fold::gather::{Continuation, Gatherer, LogKind};
@@ -80,11 +80,11 @@ struct Broken {
     newer: bool,
     /// Its bytes, if there are any.
     bytes: Option<Vec<u8>>,
-    files: Vec<Standing>,
+    files: Vec<PublishedFile>,
 }
 
 /// A published file of such a part.
-struct Standing {
+struct PublishedFile {
     file: ManifestFile,
     format: LakeFormat,
     /// What a Parquet file says.
@@ -117,7 +117,7 @@ pub fn repair(cfg: &Config, lake: &Lake, only: Option<VenueId>) -> Result<Vec<Re
         if only.is_some_and(|only| only != id) {
             continue;
         }
-        // One repaired manifest tells the next one where it begins.
+        // One repaired manifest says where the next one begins.
         let all = broken_parts(lake, id.as_str())?;
         for (i, broken) in all.iter().enumerate() {
             let later = all.iter().skip(i + 1).map(|b| &b.part).find(|part| part.log8 == broken.part.log8);
@@ -166,13 +166,13 @@ fn broken_parts(lake: &Lake, venue: &str) -> Result<Vec<Broken>, CompactError> {
         .into_values()
         .map(|(part, was, newer)| {
             let bytes = bytes_of(lake, &part.manifest())?;
-            Ok(Broken { files: standing(lake, &part)?, part, was, newer, bytes })
+            Ok(Broken { files: published(lake, &part)?, part, was, newer, bytes })
         })
         .collect()
 }
 
-/// The files of a part that stand in the lake, by path.
-fn standing(lake: &Lake, part: &Part) -> Result<Vec<Standing>, CompactError> {
+/// The files of a part that are in the lake, by path.
+fn published(lake: &Lake, part: &Part) -> Result<Vec<PublishedFile>, CompactError> {
     let mut found = Vec::new();
     for (table, format) in Table::ALL.iter().flat_map(|table| LakeFormat::ALL.map(|format| (*table, format))) {
         let path = part.file_as(table, format);
@@ -189,7 +189,7 @@ fn standing(lake: &Lake, part: &Part) -> Result<Vec<Standing>, CompactError> {
             LakeFormat::Jsonl | LakeFormat::Csv => (0, None),
         };
         let file = ManifestFile { table, path, bytes, rows, sha256: hex(&hash.finalize()) };
-        found.push(Standing { file, format, footer });
+        found.push(PublishedFile { file, format, footer });
     }
     found.sort_by(|a, b| a.file.path.cmp(&b.file.path));
     Ok(found)
@@ -203,7 +203,7 @@ fn footer(file: &TableFile) -> Option<Footer> {
         end_seq: text("end_seq")?.parse().ok()?,
         account_sha256: text("manifest_sha256")?,
         writer: text("writer")?,
-        // Small groups of some tables aside, it is the same for all.
+        // Apart from small groups of some tables, it is the same for all.
         settings: text(key::SETTINGS)?,
     })
 }
@@ -223,13 +223,13 @@ impl Broken {
     }
 
     /// Settings it may have been published with, the likeliest first: those of its neighbours, or the configured ones,
-    /// with what its files tell.
+    /// with what its files say.
     fn settings(&self, cfg: &Config, beside: &Neighbours) -> Vec<WriteSettings> {
         let before = beside.before.as_ref().map(|k| k.manifest.settings.clone());
         let next = beside.next.as_ref().map(|m| m.settings.clone());
         let mut all: Vec<WriteSettings> = Vec::new();
         for base in before.into_iter().chain(next).chain([write_settings(&cfg.lake)]) {
-            let settings = self.told(base);
+            let settings = self.with_footers(base);
             if !all.contains(&settings) {
                 all.push(settings);
             }
@@ -237,16 +237,16 @@ impl Broken {
         all
     }
 
-    fn told(&self, mut settings: WriteSettings) -> WriteSettings {
+    fn with_footers(&self, mut settings: WriteSettings) -> WriteSettings {
         if let Some(file) = self.files.first() {
             settings.format = file.format;
         }
-        if self.files.iter().any(|standing| standing.footer.is_some()) {
-            // It stands only where it is another one.
+        if self.files.iter().any(|published| published.footer.is_some()) {
+            // It is written only where it is another one.
             settings.schema_version = SchemaVersion::FIRST;
         }
-        for standing in &self.files {
-            let Some(footer) = &standing.footer else { continue };
+        for published in &self.files {
+            let Some(footer) = &published.footer else { continue };
             if let Some(version) = footer.writer.strip_prefix("tapedeck ") {
                 version.clone_into(&mut settings.version);
             }
@@ -254,7 +254,7 @@ impl Broken {
                 let number = value.parse::<usize>().ok();
                 match (name, number) {
                     // Some tables have smaller groups: the largest is what was set.
-                    ("row_group_rows", Some(n)) if settings.group_rows(standing.file.table) != n => {
+                    ("row_group_rows", Some(n)) if settings.group_rows(published.file.table) != n => {
                         settings.row_group_rows = n;
                     }
                     ("page_rows", Some(n)) => settings.page_rows = n,
@@ -271,7 +271,7 @@ impl Broken {
         settings
     }
 
-    /// Whether `made` is, as far as anything beside it tells, the manifest that was published.
+    /// Whether `made` is, as far as anything beside it shows, the manifest that was published.
     fn is_exactly(
         &self,
         made: &PartManifest,
@@ -280,7 +280,7 @@ impl Broken {
     ) -> Result<bool, CompactError> {
         let digest = made.digest()?;
         let sha256 = sha256_hex(&made.to_json()?);
-        let same = |(a, b): (&ManifestFile, &Standing)| (&a.path, &a.sha256) == (&b.file.path, &b.file.sha256);
+        let same = |(a, b): (&ManifestFile, &PublishedFile)| (&a.path, &a.sha256) == (&b.file.path, &b.file.sha256);
         Ok(footer.is_none_or(|f| f.account_sha256 == digest)
             && beside.expected.as_ref().is_none_or(|expected| *expected == sha256)
             && made.files.len() == self.files.len()
@@ -288,14 +288,14 @@ impl Broken {
     }
 
     fn named(&self) -> Vec<ManifestFile> {
-        self.files.iter().map(|standing| standing.file.clone()).collect()
+        self.files.iter().map(|published| published.file.clone()).collect()
     }
 }
 
 /// The usable manifests beside a broken one.
 struct Neighbours {
     /// The one before it.
-    before: Option<Known>,
+    before: Option<PublishedPart>,
     /// The first one behind it.
     next: Option<PartManifest>,
     /// By what SHA-256 the one behind it knows it.
@@ -311,7 +311,7 @@ fn neighbours(
     later: Option<&Part>,
     log: Option<&str>,
 ) -> Result<Neighbours, CompactError> {
-    let mut all: Vec<Known> = Vec::new();
+    let mut all: Vec<PublishedPart> = Vec::new();
     for (part, at) in manifests(lake, &broken.part.venue)? {
         if part.log8 != broken.part.log8 || part == broken.part {
             continue;
@@ -319,15 +319,15 @@ fn neighbours(
         if let Ok((manifest, sha256)) = usable(lake, &at.key)?
             && log.is_none_or(|log| manifest.log == log)
         {
-            all.push(Known { part, manifest, sha256 });
+            all.push(PublishedPart { part, manifest, sha256 });
         }
     }
     let first = broken.part.first_seq;
     let before = all.iter().rposition(|k| k.manifest.end.seq <= first);
     // Whoever follows it names something that is not there.
     let there = |name: &String| all.iter().any(|k| k.sha256 == *name || k.manifest.supersedes.contains(name));
-    let behind = |k: &&Known| k.manifest.first.seq > first;
-    let follows = |k: &&Known| k.manifest.previous_sha256.as_ref().is_some_and(|name| !there(name));
+    let behind = |k: &&PublishedPart| k.manifest.first.seq > first;
+    let follows = |k: &&PublishedPart| k.manifest.previous_sha256.as_ref().is_some_and(|name| !there(name));
     let next = all.iter().filter(behind).find(follows).or_else(|| all.iter().find(behind));
     let newest = next.is_none();
     // What follows a later broken part says nothing of this one.
@@ -347,7 +347,7 @@ fn repair_one(
     broken: &Broken,
     later: Option<&Part>,
 ) -> Result<Repaired, CompactError> {
-    let mut told = Repaired {
+    let mut repaired = Repaired {
         manifest: broken.part.manifest(),
         was: broken.was.clone(),
         from: None,
@@ -355,35 +355,37 @@ fn repair_one(
         notes: Vec::new(),
     };
     if broken.newer {
-        told.notes.push("it is left alone: the version of tapedeck that wrote it can read it".to_owned());
-        return Ok(told);
+        repaired.notes.push("it is left alone: the version of tapedeck that wrote it can read it".to_owned());
+        return Ok(repaired);
     }
     let footer = match broken.footer() {
         Ok(footer) => footer,
         Err(why) => {
-            told.notes.push(why);
-            return Ok(told);
+            repaired.notes.push(why);
+            return Ok(repaired);
         }
     };
     let beside = neighbours(lake, broken, later, footer.map(|f| f.log.as_str()))?;
-    let (made, exact) = match from_log(cfg, lake, id, broken, footer, &beside, &mut told.notes)? {
+    let (made, exact) = match from_log(cfg, lake, id, broken, footer, &beside, &mut repaired.notes)? {
         FromLog::Made(made, exact) => (*made, exact),
         FromLog::Waits => {
-            told.notes.push("the log still has all of it: the compactor publishes it again when it starts".to_owned());
-            return Ok(told);
+            repaired
+                .notes
+                .push("the log still has all of it: the compactor publishes it again when it starts".to_owned());
+            return Ok(repaired);
         }
-        FromLog::Nothing => match from_files(cfg, id, broken, footer, &beside, &mut told.notes)? {
+        FromLog::Nothing => match from_files(cfg, id, broken, footer, &beside, &mut repaired.notes)? {
             Some(made) => (made, false),
-            None => return Ok(told),
+            None => return Ok(repaired),
         },
     };
-    told.from = made.rebuilt.as_ref().map(|r| r.from).or(Some(RebuiltFrom::Log));
-    told.exact = exact;
-    told.notes.extend(made.rebuilt.iter().flat_map(|r| r.unknown.clone()));
+    repaired.from = made.rebuilt.as_ref().map(|r| r.from).or(Some(RebuiltFrom::Log));
+    repaired.exact = exact;
+    repaired.notes.extend(made.rebuilt.iter().flat_map(|r| r.unknown.clone()));
     if let Err(why) = put(lake, broken, &made)? {
-        (told.from, told.exact, told.notes) = (None, false, vec![why]);
+        (repaired.from, repaired.exact, repaired.notes) = (None, false, vec![why]);
     }
-    Ok(told)
+    Ok(repaired)
 }
 
 /// What the log gives for a part.
@@ -396,7 +398,7 @@ enum FromLog {
     Nothing,
 }
 
-/// The account from the log, with the files that stand there.
+/// The account from the log, with the files that are there.
 fn from_log(
     cfg: &Config,
     lake: &Lake,
@@ -435,7 +437,7 @@ fn from_log(
             }
             match whole {
                 Some(made) => {
-                    let made = stand_in(made, RebuiltFrom::Log, broken, footer, beside);
+                    let made = replacement(made, RebuiltFrom::Log, broken, footer, beside);
                     return Ok(FromLog::Made(Box::new(made), false));
                 }
                 None => notes.push("the log gives other rows than its files hold".to_owned()),
@@ -446,7 +448,7 @@ fn from_log(
 }
 
 /// Whether the log has everything behind the part before, or its own beginning.
-fn has(log: &Log<'_>, before: Option<&Known>, first_seq: u64) -> Result<bool, CompactError> {
+fn has(log: &ReplayLog<'_>, before: Option<&PublishedPart>, first_seq: u64) -> Result<bool, CompactError> {
     let mut reader = log.reader(before.map_or(Position::START, |k| to_position(k.manifest.end)))?;
     loop {
         match reader.next().map_err(CompactError::step("read the log"))? {
@@ -466,17 +468,17 @@ fn ends(footer: Option<&Footer>, beside: &Neighbours) -> Vec<End> {
     let next = beside.next.as_ref().map(|m| m.first);
     match (footer.map(|f| f.end_seq), next) {
         (Some(end), Some(first)) if first.seq == end => {
-            vec![End::At(to_position(first), Cut::Hour), End::Seq(Seq(end), Cut::Log)]
+            vec![End::At(to_position(first), PartEnd::Hour), End::Seq(Seq(end), PartEnd::Log)]
         }
-        (Some(end), _) => vec![End::Seq(Seq(end), Cut::Hour), End::Seq(Seq(end), Cut::Log)],
-        (None, Some(first)) => vec![End::At(to_position(first), Cut::Hour), End::Seq(Seq(first.seq), Cut::Log)],
+        (Some(end), _) => vec![End::Seq(Seq(end), PartEnd::Hour), End::Seq(Seq(end), PartEnd::Log)],
+        (None, Some(first)) => vec![End::At(to_position(first), PartEnd::Hour), End::Seq(Seq(first.seq), PartEnd::Log)],
         (None, None) => vec![End::Hour],
     }
 }
 
 /// The part once more; `None` when another one comes out.
 fn fold(
-    log: &Log<'_>,
+    log: &ReplayLog<'_>,
     broken: &Broken,
     beside: &Neighbours,
     settings: WriteSettings,
@@ -527,8 +529,8 @@ fn from_files(
         Some(next) => next.first,
         None => locate(cfg, id, &footer.log, footer.end_seq)?,
     };
-    for standing in &broken.files {
-        *m.rows.entry(standing.file.table).or_default() += standing.file.rows;
+    for published in &broken.files {
+        *m.rows.entry(published.file.table).or_default() += published.file.rows;
     }
     if let Some(rows) = m.rows.get(&Table::Frames).copied() {
         m.frames = rows;
@@ -542,7 +544,7 @@ fn from_files(
     };
     m.continuation =
         serde_json::to_value(&continuation).map_err(CompactError::step("write the continuation as JSON"))?;
-    Ok(Some(stand_in(m, RebuiltFrom::Files, broken, Some(footer), beside)))
+    Ok(Some(replacement(m, RebuiltFrom::Files, broken, Some(footer), beside)))
 }
 
 /// The runs of the log that wrote the records of a part, as far as the log remembers.
@@ -558,7 +560,7 @@ fn runs(cfg: &Config, id: VenueId, footer: &Footer) -> Result<Vec<Run>, CompactE
 }
 
 /// `m` in the place of the manifest that is lost.
-fn stand_in(
+fn replacement(
     mut m: PartManifest,
     from: RebuiltFrom,
     broken: &Broken,
@@ -570,7 +572,7 @@ fn stand_in(
         RebuiltFrom::Files => &[
             "how many frames came and what became of those that decoded",
             "gaps, ids and lost ranges",
-            "what the compactor remembered behind it: ids begin anew in the next part, which tells it as an event",
+            "what the compactor remembered behind it: ids start again in the next part, which reports it as an event",
         ],
     };
     m.files = broken.named();
@@ -585,13 +587,13 @@ fn stand_in(
     m
 }
 
-/// Where the record `seq` of a log stands, as far as anything tells.
+/// Where the record `seq` of a log is, as far as anything shows.
 fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> Result<LogPosition, CompactError> {
     let args = ReplayArgs::default();
     for (kind, dir) in [(LogKind::Collected, cfg.capture.wal_dir(id)), (LogKind::Repairs, cfg.capture.repair_dir(id))] {
         let logs = logs_of(cfg, venue::venue(id), kind, &dir, &args, &[])?;
         let Some(log) = logs.into_iter().find(|l| l.name == log) else { continue };
-        let segments = log.shelf.list().map_err(CompactError::at("list", log.shelf.dir()))?;
+        let segments = log.stored.list().map_err(CompactError::at("list", log.stored.dir()))?;
         let holds = segments.iter().rev().find(|s| s.first_seq().is_some_and(|first| first.0 <= seq));
         let from = holds.map_or(Position::START, |s| Position { segment: s.id, ..Position::START });
         let mut reader = log.reader(from)?;
@@ -609,7 +611,7 @@ fn locate(cfg: &Config, id: VenueId, log: &str, seq: u64) -> Result<LogPosition,
     Ok(LogPosition { seq, ..LogPosition::default() })
 }
 
-/// Puts the manifest in its place, unless somebody else did; what stood there is kept.
+/// Puts the manifest in its place, unless somebody else did; what was there is kept.
 fn put(lake: &Lake, broken: &Broken, made: &PartManifest) -> Result<Result<(), String>, CompactError> {
     let key = broken.part.manifest();
     let _lock = LakeLock::exclusive(lake.work(), "verify --repair", PATIENCE)?;
@@ -624,7 +626,7 @@ fn put(lake: &Lake, broken: &Broken, made: &PartManifest) -> Result<Result<(), S
         let copy = staging.join(format!("{name}.json"));
         durable::create_dir_all(&staging).map_err(CompactError::file("create the staging directory", &staging))?;
         durable::write_file(&copy, bytes).map_err(CompactError::file("write", &copy))?;
-        set_aside(lake.work(), &name, &[copy])?;
+        quarantine_files(lake.work(), &name, &[copy])?;
     }
     let json = made.to_json()?;
     match there {

@@ -1,4 +1,4 @@
-//! What a replay did, part by part, in words and as JSON.
+//! What a replay did, part by part, as text and as JSON.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub enum Verdict {
     Equal,
     /// Every row is the same; another version of the program wrote other bytes.
     EqualRows,
-    /// Its rows came out otherwise and were published anew.
+    /// Its rows came out otherwise and it was rewritten.
     Rewritten,
     /// Something differs.
     Different,
@@ -27,7 +27,7 @@ pub enum Verdict {
 /// One part.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartReport {
-    /// Venue word.
+    /// Venue name.
     pub venue: String,
     /// `YYYY-MM-DDTHH`.
     pub hour: String,
@@ -43,14 +43,14 @@ pub struct PartReport {
 
 /// What a replay did.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
+pub struct ReplayReport {
     /// Every part, by venue and log order.
     pub parts: Vec<PartReport>,
     /// Things worth a line that are no part.
     pub notes: Vec<String>,
 }
 
-impl Report {
+impl ReplayReport {
     fn count(&self, wanted: &[Verdict]) -> usize {
         self.parts.iter().filter(|p| wanted.contains(&p.verdict)).count()
     }
@@ -60,7 +60,7 @@ impl Report {
         self.count(&[Verdict::Equal, Verdict::EqualRows, Verdict::Rewritten, Verdict::Different])
     }
 
-    /// Parts published anew.
+    /// Parts rewritten.
     pub fn rewritten(&self) -> usize {
         self.count(&[Verdict::Rewritten])
     }
@@ -71,7 +71,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ReplayReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for p in &self.parts {
             let word = match p.verdict {
@@ -105,7 +105,7 @@ impl fmt::Display for Report {
                 self.different() + self.rewritten()
             )?;
             if self.rewritten() > 0 {
-                writeln!(f, "{} parts were published anew", self.rewritten())?;
+                writeln!(f, "{} parts were rewritten", self.rewritten())?;
             }
         } else if rebuilt == 0 {
             writeln!(f, "nothing to replay: there is no log or no part in this range")?;

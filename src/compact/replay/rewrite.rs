@@ -1,9 +1,9 @@
 //! A decoder fix over the past: parts whose log is still there are decoded again, and those whose rows come out
-//! otherwise are published anew.
+//! otherwise are rewritten.
 //!
 //! ```text
 //!  log --decode--> scratch --compare--> rows equal: left as it is
-//!                             +--> rows differ: decoded once more, as the part that is to stand there
+//!                             +--> rows differ: decoded once more, as the part that is to be there
 //!                                     +--> other rows than just now: left as it is
 //!                                     +--> the same: renamed to lake/.rewrite/<part>/, a lake of this one part
 //!                                             (this is the commit)  --move files--> --move manifest--> gone
@@ -11,7 +11,7 @@
 //!
 //! What is published is what was compared: the second reading has to give the rows of the first, and the part has to be
 //! the one that was read. Segments stay meanwhile ([`wal_format::Hold`]), the lake is locked from the commit to the last
-//! move, and a lock of its own tells others for as long as a rewrite runs that nothing of it is left over
+//! move, and a lock of its own shows others for as long as a rewrite runs that nothing of it is left over
 //! ([`LakeLock::rewrite`]).
 //!
 //! A crash before the commit leaves the old part. Behind it the new part is complete on disk, and [`finish`] moves what
@@ -19,7 +19,7 @@
 //! `tapedeck verify` says that it is pending. The manifest of the new part has `revision` + 1 and in `supersedes` the
 //! SHA-256 of the old one, which the part behind it may go on to name.
 //!
-//! Nothing is published anew if the log gives other frames than the part was made of: then the log is damaged or
+//! Nothing is rewritten if the log gives other frames than the part was made of: then the log is damaged or
 //! another one, and what is published may be all that is left. Nor, unless asked for, if a table would have fewer rows
 //! than it has.
 
@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use wal_format::durable;
 
-use super::pass::{Known, Log};
-use super::report::{PartReport, Report, Verdict, part_report};
+use super::pass::{PublishedPart, ReplayLog};
+use super::report::{PartReport, ReplayReport, Verdict, part_report};
 use super::scratch::Scratch;
 use super::verify::{before, differences};
 use crate::error::CompactError;
@@ -39,12 +39,17 @@ use lake::lock::PATIENCE;
 use lake::work::list;
 use lake::{Body, Difference, Lake, LakeLock, LakeLockError, Part, PartManifest, Table, WriteSettings, diff_trees};
 
-/// Directory of the lake in which parts are made anew; hidden, so readers that glob never look inside.
+/// Directory of the lake in which parts are made again; hidden, so readers that glob never look inside.
 const DIR: &str = ".rewrite";
 
-impl Log<'_> {
-    /// Publishes anew what the log gives other rows for.
-    pub(super) fn rewrite(&self, lake: &Lake, mut parts: Vec<Known>, report: &mut Report) -> Result<(), CompactError> {
+impl ReplayLog<'_> {
+    /// Rewrites what the log gives other rows for.
+    pub(super) fn rewrite(
+        &self,
+        lake: &Lake,
+        mut parts: Vec<PublishedPart>,
+        report: &mut ReplayReport,
+    ) -> Result<(), CompactError> {
         let scratch = Scratch::new(lake.work())?;
         for i in 0..parts.len() {
             let Some(known) = parts.get(i) else { continue };
@@ -68,10 +73,10 @@ impl Log<'_> {
     fn rewrite_part(
         &self,
         lake: &Lake,
-        known: &Known,
-        before: Option<&Known>,
+        known: &PublishedPart,
+        before: Option<&PublishedPart>,
         scratch: &Path,
-    ) -> Result<(PartReport, Option<Known>), CompactError> {
+    ) -> Result<(PartReport, Option<PublishedPart>), CompactError> {
         let part = known.part.clone();
         self.damage.borrow_mut().clear();
         if let Some(why) = self.not_checkable(lake, known, before)? {
@@ -98,42 +103,43 @@ impl Log<'_> {
             let verdict = if found.is_empty() { Verdict::Equal } else { Verdict::EqualRows };
             // What this version remembers behind the part is what the next one begins with.
             let manifest = PartManifest { continuation: made.manifest.continuation.clone(), ..known.manifest.clone() };
-            let goes_on = Known { part: part.clone(), manifest, sha256: known.sha256.clone() };
+            let goes_on = PublishedPart { part: part.clone(), manifest, sha256: known.sha256.clone() };
             return Ok((part_report(part, verdict, rows, Vec::new()), Some(goes_on)));
         }
         if let Some(why) = fewer_rows(&known.manifest, &made.manifest).filter(|_| !self.fewer_rows) {
-            return left(part, format!("{why}; with --fewer-rows it is published anew all the same"));
+            return left(part, format!("{why}; with --fewer-rows it is rewritten all the same"));
         }
-        match self.publish_anew(lake, known, before, &made.manifest, scratch)? {
-            Ok(anew) => Ok((part_report(part, Verdict::Rewritten, rows, details), Some(anew))),
+        match self.publish_rewritten(lake, known, before, &made.manifest, scratch)? {
+            Ok(remade) => Ok((part_report(part, Verdict::Rewritten, rows, details), Some(remade))),
             Err(why) => left(part, why),
         }
     }
 
-    /// Reads the log once more for the part that is to stand in the place of `known`, and puts it there if it has the
+    /// Reads the log once more for the part that is to replace `known`, and puts it there if it has the
     /// rows of `made`; else says why not.
-    fn publish_anew(
+    fn publish_rewritten(
         &self,
         lake: &Lake,
-        known: &Known,
-        before: Option<&Known>,
+        known: &PublishedPart,
+        before: Option<&PublishedPart>,
         made: &PartManifest,
         scratch: &Path,
-    ) -> Result<Result<Known, String>, CompactError> {
-        let anew = scratch.join("anew");
+    ) -> Result<Result<PublishedPart, String>, CompactError> {
+        let remade = scratch.join("remade");
         let settings = WriteSettings { version: self.settings.version.clone(), ..known.manifest.settings.clone() };
         let revision = Revision::after(&known.manifest, &known.sha256);
-        let Some(second) = self.again(known, before, &self.place(Lake::open(&anew)), settings, revision)? else {
+        let Some(second) = self.again(known, before, &self.place(Lake::open(&remade)), settings, revision)? else {
             return Ok(Err("the log no longer holds it".to_owned()));
         };
         if let Some(why) = other_frames(made, &second.manifest) {
             return Ok(Err(format!("read a second time, {why}")));
         }
-        if let Some(other) = diff_trees(&Lake::open(&scratch.join("rebuilt")), &Lake::open(&anew))?.iter().find(is_rows)
+        if let Some(other) =
+            diff_trees(&Lake::open(&scratch.join("rebuilt")), &Lake::open(&remade))?.iter().find(is_rows)
         {
             return Ok(Err(format!("read a second time, the log gave other rows: {other}")));
         }
-        let name = format!("publishes {} of {} anew", known.part.hour, known.part.venue);
+        let name = format!("rewrites {} of {}", known.part.hour, known.part.venue);
         let _lock = LakeLock::exclusive(lake.work(), &name, PATIENCE)?;
         let key = known.part.manifest();
         let read = || PartManifest::load_hashed(lake, &key).map_err(CompactError::at("read", &lake.place(&key)));
@@ -146,11 +152,11 @@ impl Log<'_> {
         let all = lake.work().join(DIR);
         let dir = all.join(format!("{}-{}", known.part.venue, known.part.stem()));
         durable::create_dir_all(&all).map_err(CompactError::file("create", &all))?;
-        durable::publish_dir(&anew, &dir).map_err(CompactError::file("commit", &dir))?;
+        durable::publish_dir(&remade, &dir).map_err(CompactError::file("commit", &dir))?;
         failpoint::hit("rewrite.after_commit");
         take_over(lake, &dir)?;
         let (manifest, sha256) = read()?;
-        Ok(Ok(Known { part: known.part.clone(), manifest, sha256 }))
+        Ok(Ok(PublishedPart { part: known.part.clone(), manifest, sha256 }))
     }
 }
 
@@ -164,12 +170,12 @@ fn is_rows(difference: &&Difference) -> bool {
     }
 }
 
-/// What would be missing of what stands there, if anything. A frame that decodes now is a row of `frames` less, and a
+/// What would be missing of what is there, if anything. A frame that decodes now is a row of `frames` less, and a
 /// gap that it closes a row of `events`.
 fn fewer_rows(published: &PartManifest, made: &PartManifest) -> Option<String> {
     let rows = |m: &PartManifest, table: &Table| m.rows.get(table).copied().unwrap_or(0);
-    let told = |table: &&Table| !matches!(table, Table::Frames | Table::Events);
-    Table::ALL.iter().filter(told).find_map(|table| {
+    let compared = |table: &&Table| !matches!(table, Table::Frames | Table::Events);
+    Table::ALL.iter().filter(compared).find_map(|table| {
         let (before, now) = (rows(published, table), rows(made, table));
         (now < before).then(|| format!("{table} would have {now} rows instead of {before}"))
     })
@@ -197,7 +203,7 @@ pub fn finish(lake: &Lake) -> Result<Vec<String>, CompactError> {
     match LakeLock::rewrite(lake.work(), "finishes an interrupted replay --rewrite", Duration::ZERO) {
         Ok(_held) => finish_held(lake),
         Err(LakeLockError::Held { holder, .. }) => {
-            Ok(vec![format!("parts are being published anew by {holder}: left alone")])
+            Ok(vec![format!("parts are being rewritten by {holder}: left alone")])
         }
         Err(err) => Err(err.into()),
     }
@@ -213,17 +219,17 @@ pub(super) fn finish_held(lake: &Lake) -> Result<Vec<String>, CompactError> {
         return Ok(Vec::new());
     }
     let _lock = LakeLock::exclusive(lake.work(), "finishes an interrupted replay --rewrite", PATIENCE)?;
-    let mut told = Vec::new();
+    let mut done = Vec::new();
     for dir in left {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        told.push(match take_over(lake, &dir)? {
-            true => format!("finished publishing {name} anew, which was interrupted"),
-            false => format!("cleared away what was left of publishing {name} anew"),
+        done.push(match take_over(lake, &dir)? {
+            true => format!("finished the interrupted rewrite of {name}"),
+            false => format!("cleared away what was left of the rewrite of {name}"),
         });
     }
     // Empty by now, unless a person put something there.
     let _ = std::fs::remove_dir(lake.work().join(DIR));
-    Ok(told)
+    Ok(done)
 }
 
 /// Parts that are complete and not moved yet.

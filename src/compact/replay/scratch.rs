@@ -1,8 +1,8 @@
 //! Where parts are made again for a comparison: a directory below `.staging`, hidden from readers and gone with its
 //! process.
 //!
-//! Each has a locked file beside it, so that what a killed comparison left is told from what another one, on whatever
-//! machine, is working in.
+//! Each has a locked file beside it, so that what a killed comparison left is distinguished from what another one, on
+//! whatever machine, is working in.
 
 use std::path::{Path, PathBuf};
 

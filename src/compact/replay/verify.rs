@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::pass::{Known, Log, Stopped, ends};
-use super::report::{PartReport, Report, Verdict, part_report};
+use super::pass::{PublishedPart, ReplayLog, Stopped, ends};
+use super::report::{PartReport, ReplayReport, Verdict, part_report};
 use super::scratch::Scratch;
 use crate::chain;
 use crate::error::CompactError;
@@ -14,18 +14,18 @@ use lake::lock::PATIENCE;
 use lake::{Difference, Lake, LakeLock, PartManifest, Table, WriteSettings, diff_objects};
 use wal_format::Position;
 
-impl Log<'_> {
+impl ReplayLog<'_> {
     /// Rebuilds every published part that the log still holds and compares.
     pub(super) fn verify(
         &self,
         lake: &Lake,
-        mut parts: Vec<Known>,
+        mut parts: Vec<PublishedPart>,
         out: Option<&Path>,
-        report: &mut Report,
+        report: &mut ReplayReport,
     ) -> Result<(), CompactError> {
         let scratch = Scratch::new(lake.work())?;
         for i in 0..parts.len() {
-            let Some(Known { part, manifest, .. }) = parts.get(i) else { continue };
+            let Some(PublishedPart { part, manifest, .. }) = parts.get(i) else { continue };
             let (hour, end) = (part.hour, manifest.end.segment);
             let mut looks = 0;
             while self.wanted(hour) {
@@ -45,9 +45,9 @@ impl Log<'_> {
         Ok(())
     }
 
-    /// Looks again at a part that seems to differ while nobody changes the lake: true when it was published anew
+    /// Looks again at a part that seems to differ while nobody changes the lake: true when it was rewritten
     /// meanwhile, or `first` seen to be removed, and has to be compared again.
-    fn changed(&self, lake: &Lake, parts: &mut [Known], i: usize, first: bool) -> Result<bool, CompactError> {
+    fn changed(&self, lake: &Lake, parts: &mut [PublishedPart], i: usize, first: bool) -> Result<bool, CompactError> {
         let _still = LakeLock::shared(lake.work(), "replay --verify looks again", PATIENCE)?;
         let mut changed = false;
         for at in before_at(parts, i).into_iter().chain([i]) {
@@ -65,11 +65,11 @@ impl Log<'_> {
     fn verify_part(
         &self,
         lake: &Lake,
-        known: &Known,
-        before: Option<&Known>,
+        known: &PublishedPart,
+        before: Option<&PublishedPart>,
         rebuilt: &Lake,
     ) -> Result<PartReport, CompactError> {
-        let Known { part, manifest, .. } = known;
+        let PublishedPart { part, manifest, .. } = known;
         self.damage.borrow_mut().clear();
         let mut details: Vec<String> = before.and_then(|b| seam(&b.manifest, manifest)).into_iter().collect();
         if let Some(why) = self.not_checkable(lake, known, before)? {
@@ -80,7 +80,7 @@ impl Log<'_> {
         let published = self.again(known, before, &self.place(rebuilt.clone()), manifest.settings.clone(), revision)?;
         let rows = published.as_ref().map_or(0, Published::rows);
         let differences = differences(lake, rebuilt, known)?;
-        // Behind a part that was published anew since, the account begins with what was remembered before.
+        // Behind a part that was rewritten since, the account begins with what was remembered before.
         let behind_older = before
             .zip(manifest.previous_sha256.as_ref())
             .is_some_and(|(b, previous)| b.manifest.supersedes.contains(previous));
@@ -115,8 +115,8 @@ impl Log<'_> {
     pub(super) fn not_checkable(
         &self,
         lake: &Lake,
-        Known { manifest, .. }: &Known,
-        before: Option<&Known>,
+        PublishedPart { manifest, .. }: &PublishedPart,
+        before: Option<&PublishedPart>,
     ) -> Result<Option<String>, CompactError> {
         if manifest.first.segment < self.first_segment {
             return Ok(Some(format!("segment {} is no longer in the log", manifest.first.segment)));
@@ -133,8 +133,8 @@ impl Log<'_> {
     /// Rebuilds one published part below `place`.
     pub(super) fn again(
         &self,
-        Known { manifest, .. }: &Known,
-        before: Option<&Known>,
+        PublishedPart { manifest, .. }: &PublishedPart,
+        before: Option<&PublishedPart>,
         place: &Place,
         settings: WriteSettings,
         revision: Revision,
@@ -150,7 +150,8 @@ impl Log<'_> {
             gatherer.chain_to(previous.clone());
         }
         gatherer.revise(revision);
-        // Losses before the first record belong to the part: they are found by reading from where the last one ended.
+        // Ranges lost before the first record belong to the part: they are found by reading from where the last one
+        // ended.
         let leading_loss = manifest.lost.iter().any(|l| l.from_seq < manifest.first.seq);
         let from = match before {
             _ if !leading_loss => to_position(manifest.first),
@@ -181,11 +182,11 @@ fn removed_file(lake: &Lake, manifest: &PartManifest) -> Result<Option<String>, 
 }
 
 /// The part that the part at `i` was published behind.
-pub(super) fn before(parts: &[Known], i: usize) -> Option<&Known> {
+pub(super) fn before(parts: &[PublishedPart], i: usize) -> Option<&PublishedPart> {
     parts.get(before_at(parts, i)?)
 }
 
-fn before_at(parts: &[Known], i: usize) -> Option<usize> {
+fn before_at(parts: &[PublishedPart], i: usize) -> Option<usize> {
     let previous = parts.get(i)?.manifest.previous_sha256.as_ref()?;
     parts.get(..i)?.iter().rposition(|k| k.sha256 == *previous || k.manifest.supersedes.contains(previous))
 }
@@ -194,7 +195,7 @@ fn before_at(parts: &[Known], i: usize) -> Option<usize> {
 pub(super) fn differences(
     lake: &Lake,
     rebuilt: &Lake,
-    Known { part, manifest, .. }: &Known,
+    PublishedPart { part, manifest, .. }: &PublishedPart,
 ) -> Result<Vec<Difference>, CompactError> {
     // Of every table, so that missing and extra files show too.
     let files = Table::ALL.iter().map(|table| part.file_as(*table, manifest.settings.format));
@@ -209,8 +210,8 @@ fn seam(before: &PartManifest, m: &PartManifest) -> Option<String> {
             "overlaps the part before it: that one ends before seq {end}, this one begins at {first}"
         ));
     }
-    let told = m.lost.iter().chain(&before.lost).any(|l| l.from_seq <= end.0 && l.to_seq >= end.0);
-    if first > end && first.epoch() == end.epoch() && !told {
+    let reported = m.lost.iter().chain(&before.lost).any(|l| l.from_seq <= end.0 && l.to_seq >= end.0);
+    if first > end && first.epoch() == end.epoch() && !reported {
         return Some(format!("records from seq {end} to before {first} are in no part"));
     }
     None

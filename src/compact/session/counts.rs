@@ -5,7 +5,7 @@ use lake::Table;
 
 /// Counters shown in the status.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Counts {
+pub(super) struct PartCounts {
     pub(super) records: u64,
     pub(super) frames: u64,
     pub(super) payload_bytes: u64,
@@ -19,7 +19,7 @@ pub(super) struct Counts {
     pub(super) rows: [u64; Table::ALL.len()],
 }
 
-impl Counts {
+impl PartCounts {
     pub(super) fn of(a: &Account) -> Self {
         let t = a.totals();
         Self {

@@ -2,8 +2,8 @@
 
 use wal_format::Position;
 
-use super::counts::Counts;
-use super::{LOG_STATE_NS, STATUS_NS, Session};
+use super::counts::PartCounts;
+use super::{LOG_STATE_NS, LogSession, STATUS_NS};
 use fold::gather::LogKind;
 use lake::{Hour, Table};
 use ops::clock;
@@ -15,7 +15,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 /// Two clocks that are set by the network differ by less.
 const AHEAD_NS: u64 = 60_000_000_000;
 
-impl Session<'_> {
+impl LogSession<'_> {
     /// What it does at `position`.
     pub(super) fn show(
         &mut self,
@@ -49,7 +49,7 @@ impl Session<'_> {
         let ahead = self.clock_ahead(clock::wall_ns());
         self.worker.status.conditions().set(Reason::ClockAhead, &self.worker.name(), ahead);
         let part = self.gatherer.part.as_ref();
-        let counts = part.map_or(self.done, |p| self.done.zip(Counts::of(&p.account), u64::wrapping_add));
+        let counts = part.map_or(self.done, |p| self.done.zip(PartCounts::of(&p.account), u64::wrapping_add));
         let (rows, bytes) = part.map_or((0, 0), |p| p.buffered());
         self.rows_held.set(bytes);
         self.keys_held.set(self.gatherer.recent_keys_bytes());
@@ -74,7 +74,7 @@ impl Session<'_> {
             s.repeated = counts.repeated;
             if counts.evicted_keys > s.evicted_keys {
                 tracing::warn!(venue = %self.worker.id, keys = counts.evicted_keys,
-                    "dedupe window too small: keys were evicted early, rows of two lines may stand twice");
+                    "dedupe window too small: keys were evicted early, rows of two lines may be there twice");
             }
             s.evicted_keys = counts.evicted_keys;
             s.lost_ranges = counts.lost;
@@ -100,14 +100,14 @@ impl Session<'_> {
     }
 }
 
-impl Session<'_> {
-    /// What to tell of a log whose records, or whose open part, are of a time that has not come.
+impl LogSession<'_> {
+    /// What to report of a log whose records, or whose open part, are of a time that has not come.
     fn clock_ahead(&self, wall_ns: u64) -> Option<String> {
         let cure = "look at the clock of the collector's machine; to go on at once, stop the collector, run `tapedeck compactor --drain`, and move this log's directory away: the next start begins a new one";
         let part = self.gatherer.part.as_ref();
         if let Some(part) = part.filter(|p| p.ends_ns > wall_ns.saturating_add(HOUR_NS + AHEAD_NS)) {
             return Some(format!(
-                "the open part is of {}, for the clock was ahead when it was begun: nothing is published and no gap is told before {}; {cure}",
+                "the open part is of {}, for the clock was ahead when it was begun: nothing is published and no gap is reported before {}; {cure}",
                 part.hour,
                 Hour::of_ns(part.ends_ns)
             ));

@@ -111,8 +111,8 @@ fn a_damaged_archive_is_named_by_the_verification_and_only_its_hour_differs() {
     std::fs::write(archive.join(&name), bytes).unwrap();
     let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!(report.different(), 1, "{report}");
-    let told = report.to_string();
-    assert!(told.contains("archive_frame 1") && told.contains("segment 4"), "{told}");
+    let reported = report.to_string();
+    assert!(reported.contains("archive_frame 1") && reported.contains("segment 4"), "{reported}");
 }
 
 #[test]

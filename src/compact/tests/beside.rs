@@ -32,7 +32,7 @@ fn beside<T: Send>(bed: &Bed, begin: impl FnOnce(), look: impl FnOnce() -> T + S
     })
 }
 
-/// The path of a file of the part, and the line that tells its removal.
+/// The path of a file of the part, and the line that records its removal.
 fn a_file(bed: &Bed, part: usize) -> (PathBuf, String) {
     let path = bed.manifests().remove(part).1.files.remove(0).path;
     let line = format!("{{\"path\":\"{path}\",\"why\":\"test\"}}\n");
@@ -59,15 +59,15 @@ fn a_proof_and_a_comparison_beside_retention_take_nothing_for_lost() {
     let list = bed.lake().join(REMOVED);
     let (file, line) = a_file(&bed, 1);
     let remove = || std::fs::remove_file(&file).unwrap();
-    let tell = || std::fs::write(&list, &line).unwrap();
-    let report = beside(&bed, remove, || verify_chain(&bed.at(), None, &[]).unwrap(), tell);
+    let note = || std::fs::write(&list, &line).unwrap();
+    let report = beside(&bed, remove, || verify_chain(&bed.at(), None, &[]).unwrap(), note);
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.chains[0].removed, 1);
     let (file, other) = a_file(&bed, 2);
     let remove = || std::fs::remove_file(&file).unwrap();
-    let tell = || std::fs::write(&list, format!("{line}{other}")).unwrap();
+    let note = || std::fs::write(&list, format!("{line}{other}")).unwrap();
     let args = ReplayArgs { verify: true, ..ReplayArgs::default() };
-    let report = beside(&bed, remove, || replay(&bed.cfg(), &bed.at(), &args).unwrap(), tell);
+    let report = beside(&bed, remove, || replay(&bed.cfg(), &bed.at(), &args).unwrap(), note);
     assert_eq!((report.checked(), report.different()), (2, 0), "{report}");
 }
 
@@ -78,10 +78,10 @@ fn a_proof_and_a_comparison_beside_a_rewrite_judge_the_part_by_its_new_manifest(
     let (part, old) = bed.manifests().remove(1);
     let manifest = bed.lake().join(part.manifest());
     let bytes = std::fs::read(&manifest).unwrap();
-    // An older decoder's part is published anew: its files are moved before its manifest.
+    // An older decoder's part is rewritten: its files are moved before its manifest.
     let args = ReplayArgs { rewrite: true, fewer_rows: true, ..ReplayArgs::default() };
-    let anew = fold::decode::older::without(&hidden, || replay(&bed.cfg(), &bed.at(), &args).unwrap());
-    assert_eq!(anew.rewritten(), 1, "{anew}");
+    let rewritten = fold::decode::older::without(&hidden, || replay(&bed.cfg(), &bed.at(), &args).unwrap());
+    assert_eq!(rewritten.rewritten(), 1, "{rewritten}");
     replay(&bed.cfg(), &bed.at(), &args).unwrap();
     let new = std::fs::read(&manifest).unwrap();
     assert_ne!(bed.manifests().remove(1).1.files, old.files);
@@ -95,7 +95,7 @@ fn a_proof_and_a_comparison_beside_a_rewrite_judge_the_part_by_its_new_manifest(
 }
 
 #[test]
-fn a_manifest_that_cannot_be_read_is_told_by_proof_and_comparison_and_hides_no_other_part() {
+fn a_manifest_that_cannot_be_read_is_reported_by_proof_and_comparison_and_hides_no_other_part() {
     let bed = published();
     let (part, _) = bed.manifests().remove(1);
     let path = bed.lake().join(part.manifest());

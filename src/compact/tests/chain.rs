@@ -1,9 +1,9 @@
 //! Every way to alter a lake behind its back shows.
 
 use super::*;
-use crate::chain::{Report, verify};
+use crate::chain::{ChainReport, verify};
 
-fn verified(bed: &Bed, heads: &[String]) -> Report {
+fn verified(bed: &Bed, heads: &[String]) -> ChainReport {
     verify(&bed.at(), None, heads).unwrap()
 }
 

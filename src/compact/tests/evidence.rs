@@ -1,5 +1,5 @@
-//! What may be believed and what may go: manifests on disk alone let segments go; what is damaged is set aside, told, and
-//! made again from the log; what neither lake nor log holds stops the log until a person has looked.
+//! What may be believed and what may go: manifests on disk alone let segments go; what is damaged is quarantined,
+//! reported, and made again from the log; what neither lake nor log holds stops the log until a person has looked.
 
 use wal_format::{Ack, Position};
 
@@ -9,7 +9,7 @@ use crate::stage::{PartState, is_state};
 use lake::work::list;
 
 impl Bed {
-    /// Reads `records` with a cut at every look at the clock, and dies.
+    /// Reads `records` with a checkpoint at every look at the clock, and dies.
     fn killed_after(&self, records: u64) {
         let worker = self.worker(Mode::Drain, |c| {
             Bed::eager(c);
@@ -33,8 +33,8 @@ impl Bed {
         self.staged().into_iter().filter(|p| is_state(p)).collect()
     }
 
-    /// Names of everything that was set aside.
-    fn aside(&self) -> Vec<String> {
+    /// Names of everything that was quarantined.
+    fn quarantined(&self) -> Vec<String> {
         let mut names = Vec::new();
         for dir in list(&self.lake().join(".set-aside")).unwrap() {
             names.extend(list(&dir).unwrap().iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()));
@@ -63,7 +63,7 @@ impl Bed {
 
     /// Goes on although something is missing.
     fn drain_with_loss(&self) {
-        Worker { accept_loss: true, ..self.worker(Mode::Drain, |_| {}) }.run().unwrap();
+        CompactWorker { accept_loss: true, ..self.worker(Mode::Drain, |_| {}) }.run().unwrap();
     }
 }
 
@@ -94,7 +94,7 @@ fn what_is_staged_lets_no_segment_go_and_is_not_acknowledged() {
 }
 
 #[test]
-fn whatever_happens_to_states_and_pieces_every_row_is_published_once_and_what_was_damaged_is_set_aside() {
+fn whatever_happens_to_states_and_pieces_every_row_is_published_once_and_what_was_damaged_is_quarantined() {
     let clean = three_hours(3_000);
     let log = clean.copy_of_log();
     clean.drain();
@@ -147,11 +147,11 @@ fn whatever_happens_to_states_and_pieces_every_row_is_published_once_and_what_wa
         damage(&bed);
         bed.drain();
         assert_same(&clean, &bed, what);
-        let aside = bed.aside();
+        let quarantined = bed.quarantined();
         for name in expected {
-            assert!(aside.iter().any(|a| a.starts_with(name)), "{what}: {name} is not in {aside:?}");
+            assert!(quarantined.iter().any(|a| a.starts_with(name)), "{what}: {name} is not in {quarantined:?}");
         }
-        assert_eq!(aside.is_empty(), expected.is_empty(), "{what}: {aside:?}");
+        assert_eq!(quarantined.is_empty(), expected.is_empty(), "{what}: {quarantined:?}");
         assert!(bed.no_staging_left(), "{what}");
     }
 }
@@ -195,7 +195,7 @@ fn a_piece_that_is_damaged_while_the_service_runs_is_found_before_anything_is_pu
     bed.drain();
     again.drain();
     assert_same(&again, &bed, "made again from the log");
-    assert!(!bed.aside().is_empty());
+    assert!(!bed.quarantined().is_empty());
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn a_staged_position_of_version_1_is_taken_over_with_its_ack_beyond_the_manifest
     damaged.drain_with_loss();
     let lost: Vec<_> = damaged.manifests().into_iter().flat_map(|(_, m)| m.lost).collect();
     assert_eq!(lost.len(), 1, "{lost:?}");
-    assert!(damaged.aside().len() >= pieces, "the pieces are still there");
+    assert!(damaged.quarantined().len() >= pieces, "the pieces are still there");
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_lake_that_is_not_there_stops_the_log_until_it_is_back_or_the_loss_is_accept
     let lost: Vec<_> = bed.manifests().into_iter().flat_map(|(_, m)| m.lost).collect();
     assert_eq!(lost.len(), 1, "{lost:?}");
     assert_eq!(lost[0].from_seq, 0);
-    assert!(bed.keys(Table::Events).contains_key(&(0, 0)), "a gap row stands at the first lost seq");
+    assert!(bed.keys(Table::Events).contains_key(&(0, 0)), "a gap row is at the first lost seq");
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn an_archive_is_made_and_the_segment_stays_when_its_manifest_went_meanwhile() {
     bed.worker(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let first = wal_format::list_segments(&bed.wal()).unwrap().remove(0);
     let cfg = bed.cfg();
-    let job = crate::archive::Job {
+    let job = crate::archive::ArchiveJob {
         venue: VenueId::BinanceSpot,
         log: "binance-spot".into(),
         to: fold::stored_logs::archive_dir(&cfg.capture.archive_root(), &bed.wal(), &first.log_uuid.unwrap()),
@@ -398,7 +398,7 @@ fn two_clones_at_once_publish_what_both_hold_once_and_what_each_recorded_itself(
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
     wait_for(|| venue().activity == Activity::AtTail && venue().records >= 60);
-    // The clone holds the common rows in memory; the other one publishes them, cut elsewhere.
+    // The clone holds the common rows in memory; the other one publishes them, split elsewhere.
     let mut log = Log::open(&bed.wal(), T0 + HOUR / 3);
     trades(&mut log, T0 + HOUR / 3, 10..30);
     log.writer.close().unwrap();
@@ -512,7 +512,7 @@ fn files_behind_the_newest_manifest_are_removed_if_the_log_gives_them_again_and_
     assert_eq!(kept.drain().parts, 1);
     assert_same(&clean, &kept, "rebuilt");
     bed.drain_with_loss();
-    assert!(bed.aside().iter().any(|name| name.ends_with(".parquet")), "{:?}", bed.aside());
+    assert!(bed.quarantined().iter().any(|name| name.ends_with(".parquet")), "{:?}", bed.quarantined());
     assert_eq!(bed.drain().parts, 0);
 }
 
@@ -549,7 +549,7 @@ fn a_name_that_is_taken_by_something_else_is_not_overwritten_and_stops_the_log()
 }
 
 #[test]
-fn a_lake_that_is_unmounted_while_the_service_runs_is_not_begun_anew() {
+fn a_lake_that_is_unmounted_while_the_service_runs_is_not_started_again() {
     let bed = three_hours(6_000);
     bed.drain();
     let before = bed.segments();

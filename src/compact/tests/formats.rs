@@ -67,10 +67,10 @@ fn text_lakes_hold_the_rows_of_the_parquet_lake_in_its_order() {
                     .iter()
                     .map(|l| serde_json::from_str(l).unwrap())
                     .collect();
-            let told: Vec<(i64, i64)> =
+            let reported: Vec<(i64, i64)> =
                 objects.iter().map(|o| (o["seq"].as_i64().unwrap(), o["row_in_frame"].as_i64().unwrap())).collect();
-            assert_eq!(told, keys(&source), "{table}");
-            rows += told.len();
+            assert_eq!(reported, keys(&source), "{table}");
+            rows += reported.len();
             let text = lines(&csv.lake().join(part.file_as(table, LakeFormat::Csv)));
             // A quoted payload may hold line ends.
             if table == Table::Events || table == Table::Frames {

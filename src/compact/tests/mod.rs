@@ -31,7 +31,7 @@ use wal_format::{AckFile, Append, ClockPair, Kind, LogOptions, LogWriter, SyncPo
 use super::*;
 use crate::failpoint::{self, armed_for};
 use crate::replay::{ReplayArgs, Verdict, replay};
-use crate::worker::Worker;
+use crate::worker::CompactWorker;
 use capture::{Capture, LAKE_READER};
 use lake::read::TableFile;
 use lake::{Lake, Part, PartManifest, Table, diff_trees};
@@ -100,10 +100,10 @@ impl Bed {
         cfg
     }
 
-    fn worker(&self, mode: Mode, change: impl FnOnce(&mut Config)) -> Worker {
+    fn worker(&self, mode: Mode, change: impl FnOnce(&mut Config)) -> CompactWorker {
         let mut cfg = self.cfg();
         change(&mut cfg);
-        Worker {
+        CompactWorker {
             lake: self.elsewhere.clone().unwrap_or_else(|| Lake::open(&cfg.lake.dir)),
             cfg: Arc::new(cfg),
             id: VenueId::BinanceSpot,
@@ -122,7 +122,7 @@ impl Bed {
         self.worker(Mode::Drain, |_| {}).run().unwrap()
     }
 
-    /// Keeps every segment, cuts at every look at the clock.
+    /// Keeps every segment, a checkpoint at every look at the clock.
     fn eager(cfg: &mut Config) {
         cfg.lake.ack_interval_s = 0;
     }
@@ -254,7 +254,7 @@ fn fill(log: &mut Log, from_ns: u64, hours: u64, frames: u64, first_id: u64) {
             0 => log.text(ts, &book_ticker("ETHUSDT", 5 * id)),
             1 => log.text(ts, &depth("BTCUSDT", 10 * id, 10 * id + 159, ms)),
             2 => log.text(ts, &trade("ETHUSDT", id / 16, ms)),
-            // Every 16th trade of BTCUSDT that would come here is missing: holes of the venue's making.
+            // Every 16th trade of BTCUSDT that would come here is missing: gaps of the venue's making.
             3 if i % 160 == 3 => log.text(ts, &trade("BTCUSDT", id, ms)),
             4 if i % 400 == 4 => log.text(ts, r#"{"stream":"btcusdt@trade","data":{"e":"trade","p":"#),
             5 if i % 500 == 5 => {
@@ -347,7 +347,7 @@ fn segments_go_when_manifests_cover_them_and_retention_keeps_them() {
 }
 
 #[test]
-fn twenty_restarts_and_cuts_at_random_records_give_the_bytes_of_one_clean_run() {
+fn twenty_restarts_and_checkpoints_at_random_records_give_the_bytes_of_one_clean_run() {
     let clean = three_hours(3_000);
     let log = clean.copy_of_log();
     clean.drain();
@@ -463,7 +463,7 @@ fn following_a_live_writer_gives_the_bytes_of_draining_its_log_afterwards() {
 }
 
 #[test]
-fn a_hole_that_is_young_when_its_hour_ends_waits_for_what_fills_it() {
+fn a_gap_that_is_young_when_its_hour_ends_waits_for_what_fills_it() {
     let bed = Bed::new();
     let mut log = Log::open(&bed.wal(), T0);
     let ms = T0 / 1_000_000;
@@ -477,9 +477,9 @@ fn a_hole_that_is_young_when_its_hour_ends_waits_for_what_fills_it() {
     log.writer.close().unwrap();
     bed.worker(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let manifests = bed.manifests();
-    let told: Vec<Vec<_>> =
+    let reported: Vec<Vec<_>> =
         manifests.iter().map(|(_, m)| m.gaps.iter().map(|g| (g.from_id, g.to_id)).collect()).collect();
-    assert_eq!(told, [vec![], vec![(3, 3), (5, 5)]]);
+    assert_eq!(reported, [vec![], vec![(3, 3), (5, 5)]]);
     let counts: Vec<_> = manifests.iter().flat_map(|(_, m)| &m.ids).map(|r| (r.present, r.missing, r.filled)).collect();
     assert_eq!(counts, [(2, 2, 0), (2, 1, 1)]);
     assert_eq!(manifests.iter().map(|(_, m)| m.ends_log).collect::<Vec<_>>(), [false, true]);
@@ -551,7 +551,7 @@ fn an_hour_drained_half_way_continues_in_a_second_file_and_no_row_is_in_both() {
     assert_eq!(manifests.len(), 2);
     assert!(manifests.iter().all(|(p, _)| p.hour == manifests[0].0.hour));
     assert_eq!(manifests[0].1.end.seq, manifests[1].1.first.seq);
-    assert!(manifests.iter().all(|(_, m)| m.gaps.is_empty()), "the id book goes on across the cut");
+    assert!(manifests.iter().all(|(_, m)| m.gaps.is_empty()), "the id ledger goes on across the checkpoint");
     let keys = bed.keys(Table::Trades);
     assert_eq!(keys.len(), 400);
     assert!(keys.values().all(|n| *n == 1));
@@ -559,7 +559,7 @@ fn an_hour_drained_half_way_continues_in_a_second_file_and_no_row_is_in_both() {
     let out = bed.root.path().join("again");
     replay(&bed.cfg(), &bed.at(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();
     let differences = diff_trees(&bed.at(), &Lake::open(&out)).unwrap();
-    assert!(differences.is_empty(), "a replay cuts where the drain cut: {differences:?}");
+    assert!(differences.is_empty(), "a replay ends its parts where the drain did: {differences:?}");
 }
 
 #[test]
@@ -582,7 +582,7 @@ fn a_clock_that_went_back_between_two_runs_reopens_no_hour() {
 }
 
 #[test]
-fn a_missing_segment_is_told_in_the_manifest_and_in_events_and_everything_else_is_there() {
+fn a_missing_segment_is_reported_in_the_manifest_and_in_events_and_everything_else_is_there() {
     let bed = three_hours(2_000);
     let whole = bed.copy_of_log();
     whole.drain();
@@ -600,9 +600,9 @@ fn a_missing_segment_is_told_in_the_manifest_and_in_events_and_everything_else_i
         let expected: Vec<_> = whole.keys(table).into_keys().filter(|(seq, _)| !(first..=last).contains(seq)).collect();
         assert_eq!(bed.keys(table).into_keys().collect::<Vec<_>>(), expected, "{table}");
     }
-    assert!(bed.keys(Table::Events).contains_key(&(first, 0)), "a gap row stands at the first lost seq");
+    assert!(bed.keys(Table::Events).contains_key(&(first, 0)), "a gap row is at the first lost seq");
     let gaps: Vec<_> = bed.manifests().into_iter().flat_map(|(_, m)| m.gaps).collect();
-    assert!(gaps.iter().any(|g| g.cause == "connection"), "ids missing over the loss are not the venue's");
+    assert!(gaps.iter().any(|g| g.cause == "connection"), "ids missing over the lost range are not the venue's");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What stands in the way of reading on: tails that cannot be repaired, files that cannot be opened. Told, red, tried
+//! What blocks reading on: tails that cannot be repaired, files that cannot be opened. Reported, red, tried
 //! again without a spin; and what can be read without it is compacted.
 
 use std::os::unix::fs::symlink;
@@ -88,7 +88,7 @@ fn a_needed_segment_that_cannot_be_reached_is_waited_for_and_a_passed_one_blocks
     let error = wal_format::error_chain(&bed.worker(Mode::Drain, keep).run().unwrap_err());
     assert!(error.contains("is that disk mounted?"), "{error}");
     let before = frames(&bed);
-    assert!(before > 0 && before < 600, "what stands before it is published: {before}");
+    assert!(before > 0 && before < 600, "what is before it is published: {before}");
     assert!(bed.manifests().iter().all(|(_, m)| m.lost.is_empty()), "it is not lost while it may come back");
 
     let worker = bed.worker(Mode::Follow, keep);
@@ -119,7 +119,7 @@ fn a_needed_segment_that_cannot_be_reached_is_waited_for_and_a_passed_one_blocks
 }
 
 #[test]
-fn records_known_to_have_stood_behind_a_cut_are_a_lost_range_of_the_manifest_once() {
+fn records_known_to_have_been_behind_a_cut_are_a_lost_range_of_the_manifest_once() {
     let bed = Bed::new();
     let mut log = Log::open(&bed.wal(), T0);
     fill(&mut log, T0, 1, 60, 1);
@@ -132,7 +132,7 @@ fn records_known_to_have_stood_behind_a_cut_are_a_lost_range_of_the_manifest_onc
         Bed::eager(c);
         c.capture.wal.retention_hours = 24 * 365 * 50;
     };
-    // Killed at every record of the way and started again: told once all the same.
+    // Killed at every record of the way and started again: reported once all the same.
     for _ in 0..3 {
         let worker = bed.worker(Mode::Drain, keep);
         armed_for("session.record", 10, || worker.run());
@@ -145,10 +145,7 @@ fn records_known_to_have_stood_behind_a_cut_are_a_lost_range_of_the_manifest_onc
     let lost: Vec<_> = bed.manifests().into_iter().flat_map(|(_, m)| m.lost).collect();
     assert_eq!(lost.len(), 1, "{lost:?}");
     assert_eq!((lost[0].to_seq, lost[0].segment), (last.get(), tail.0), "{lost:?}");
-    assert!(
-        bed.keys(Table::Events).contains_key(&(lost[0].from_seq as i64, 0)),
-        "a gap row stands at the first lost seq"
-    );
+    assert!(bed.keys(Table::Events).contains_key(&(lost[0].from_seq as i64, 0)), "a gap row is at the first lost seq");
 }
 
 #[test]
@@ -215,7 +212,7 @@ fn a_clock_that_was_ahead_is_red_as_long_as_it_keeps_parts_open() {
     let worker = bed.worker(Mode::Follow, |_| {});
     let (status, shutdown) = (worker.status.clone(), worker.shutdown.clone());
     let thread = std::thread::spawn(move || worker.run().unwrap());
-    wait_for(|| status.problems().iter().any(|p| p.contains("nothing is published and no gap is told before")));
+    wait_for(|| status.problems().iter().any(|p| p.contains("nothing is published and no gap is reported before")));
     shutdown.trigger();
     thread.join().unwrap();
     drop(log);

@@ -64,8 +64,8 @@ fn of_a_frame_with_an_odd_trade_the_neighbours_are_rows_and_the_frame_is_kept_on
     let reason = texts(&bed, Table::Frames, "reason").remove(0);
     assert!(reason.contains("decoded in part, 1 left out: item 2: trade: field p is missing"), "{reason}");
     // The id of the odd one is missing, and why is known.
-    let told: Vec<_> = gaps(&bed).into_iter().map(|g| (g.from_id, g.to_id, g.cause)).collect();
-    assert_eq!(told, [(2, 2, "undecodable".to_owned())]);
+    let reported: Vec<_> = gaps(&bed).into_iter().map(|g| (g.from_id, g.to_id, g.cause)).collect();
+    assert_eq!(reported, [(2, 2, "undecodable".to_owned())]);
     bed.verify(1);
 }
 
@@ -76,9 +76,9 @@ fn a_gap_behind_an_undecodable_frame_says_so_and_others_do_not_over_a_restart_to
     let binary = bed_of(&good, &bad);
     let expected = [("BTCUSDT", 2, "undecodable"), ("BTCUSDT", 4, "venue"), ("ETHUSDT", 2, "venue")];
     let of = |bed: &Bed| {
-        let mut told: Vec<_> = gaps(bed).into_iter().map(|g| (g.symbol, g.from_id, g.cause)).collect();
-        told.sort();
-        told
+        let mut reported: Vec<_> = gaps(bed).into_iter().map(|g| (g.symbol, g.from_id, g.cause)).collect();
+        reported.sort();
+        reported
     };
     let owned = expected.map(|(s, id, cause)| (s.to_owned(), id, cause.to_owned()));
     let whole = binary.copy_of_log();

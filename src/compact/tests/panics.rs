@@ -1,10 +1,11 @@
-//! A worker that panics: told, red, and begun anew from what is durable, or the end of a drain with a code of its own.
+//! A worker that panics: reported, red, and started again from what is durable, or the end of a drain with a code of
+//! its own.
 
 use super::*;
 use ops::supervise::Supervisor;
 use wal_format::error_chain;
 
-fn rehearsing(worker: &mut Worker, panic: &str) -> Arc<CompactorStatus> {
+fn rehearsing(worker: &mut CompactWorker, panic: &str) -> Arc<CompactorStatus> {
     let status = Arc::new(CompactorStatus::supervised(Default::default(), Supervisor::rehearsing(panic)));
     worker.status = status.clone();
     status

@@ -1,4 +1,4 @@
-//! `[lake] part_minutes`: an hour in several parts, cut by the log and the setting alone.
+//! `[lake] part_minutes`: an hour in several parts, split by the log and the setting alone.
 
 use super::*;
 use crate::chain::verify as verify_chain;
@@ -42,14 +42,14 @@ fn parts_end_at_the_configured_minutes_below_the_path_of_their_hour_and_everythi
     for table in [Table::Trades, Table::Depth, Table::BookTicker, Table::Frames] {
         assert_eq!(bed.keys(table), whole.keys(table), "{table}: the rows of whole hours");
     }
-    // A hole on a boundary is told once, as in whole hours.
+    // A gap on a boundary is reported once, as in whole hours.
     let gaps = |bed: &Bed| {
         let mut gaps: Vec<_> = bed.manifests().into_iter().flat_map(|(_, m)| m.gaps).collect();
         gaps.sort_by_key(|g| (g.symbol.clone(), g.from_id));
         gaps.into_iter().map(|g| (g.symbol, g.channel, g.from_id, g.to_id, g.cause)).collect::<Vec<_>>()
     };
     assert_eq!(gaps(&bed), gaps(&whole));
-    // So is the report of how complete each hour is, but for how many parts it stands on.
+    // So is the report of how complete each hour is, but for how many parts it covers.
     let quality = |bed: &Bed| {
         let (from, to) = (manifests[0].0.hour, manifests[11].0.hour.next());
         let query = quality::Query { venues: Vec::new(), from, to, by: quality::By::Hour };
@@ -65,7 +65,7 @@ fn parts_end_at_the_configured_minutes_below_the_path_of_their_hour_and_everythi
     }
     let report = verify_chain(&bed.at(), None, &[]).unwrap();
     assert!(report.is_clean(), "{report}");
-    // Neither the proof nor a rebuilding asks what is configured today.
+    // Neither the proof nor a rebuilding depends on what is configured today.
     bed.verify(12);
     let out = bed.root.path().join("again");
     replay(&bed.cfg(), &bed.at(), &ReplayArgs { out: Some(out.clone()), ..ReplayArgs::default() }).unwrap();

@@ -9,7 +9,7 @@ use ops::memory::Settings as Memory;
 use ops::memory::sample::Sample;
 use ops::memory::{Level, Pressure};
 
-fn under(bed: &Bed, pressure: &Pressure) -> Worker {
+fn under(bed: &Bed, pressure: &Pressure) -> CompactWorker {
     let mut worker = bed.worker(Mode::Drain, |c| {
         c.capture.wal.retention_hours = 24 * 365 * 50;
         c.lake.row_group_rows = 40_000;

@@ -1,7 +1,7 @@
 //! A manifest that is damaged or gone is made again, from the log or from the files, and the chain holds.
 
 use super::*;
-use crate::chain::{Report, verify as verify_chain};
+use crate::chain::{ChainReport, verify as verify_chain};
 use crate::replay::repair::{Repaired, repair};
 use lake::Hour;
 use lake::manifest::RebuiltFrom;
@@ -32,7 +32,7 @@ fn repaired(bed: &Bed) -> Vec<Repaired> {
     repair(&bed.cfg(), &bed.at(), None).unwrap()
 }
 
-fn proof(bed: &Bed) -> Report {
+fn proof(bed: &Bed) -> ChainReport {
     verify_chain(&bed.at(), None, &[]).unwrap()
 }
 
@@ -132,13 +132,13 @@ fn behind_a_newest_manifest_that_was_rebuilt_from_its_files_the_log_goes_on_once
     let events = std::fs::read(bed.lake().join(part.file(Table::Events))).unwrap();
     assert!(!events.is_empty());
     let file = TableFile::open(&bed.lake().join(part.file(Table::Events))).unwrap();
-    let told = file.batches(0).unwrap().map(|b| format!("{:?}", b.unwrap())).collect::<String>();
-    assert!(told.contains("continuation_lost"), "{told}");
+    let reported = file.batches(0).unwrap().map(|b| format!("{:?}", b.unwrap())).collect::<String>();
+    assert!(reported.contains("continuation_lost"), "{reported}");
     bed.verify(1);
 }
 
 #[test]
-fn what_neither_log_nor_files_know_is_told_and_left_alone() {
+fn what_neither_log_nor_files_know_is_reported_and_left_alone() {
     let bed = published(false);
     let (_, old) = bed.manifests().remove(1);
     let path = path_of(&bed, 1);

@@ -1,4 +1,4 @@
-//! Logs of repairs: rows flagged, once, whatever was fetched twice or killed when; and what tells the repairer.
+//! Repair logs: rows flagged, once, whatever was fetched twice or killed when; and what reaches the repairer.
 
 use super::*;
 use crate::repair::queue::RepairQueue;
@@ -13,8 +13,8 @@ impl Bed {
         self.root.path().join("wal/binance-spot.repair")
     }
 
-    fn repairs(&self, mode: Mode, change: impl FnOnce(&mut Config)) -> Worker {
-        Worker { kind: LogKind::Repairs, ..self.worker(mode, change) }
+    fn repairs(&self, mode: Mode, change: impl FnOnce(&mut Config)) -> CompactWorker {
+        CompactWorker { kind: LogKind::Repairs, ..self.worker(mode, change) }
     }
 
     fn copy_of_logs(&self) -> Bed {
@@ -25,7 +25,7 @@ impl Bed {
     }
 }
 
-/// An answer of `historicalTrades` for the ids `from..=to`, asked for `want`.
+/// An answer of `historicalTrades` for the ids `from..=to`, requested for `want`.
 fn fetched(log: &mut Log, ts: u64, ids: std::ops::RangeInclusive<u64>, want: (u64, u64)) {
     let ms = T0 / 1_000_000;
     let rows: Vec<String> = ids
@@ -59,7 +59,7 @@ fn ended(log: &mut Log, ts: u64, kind: &str, repair: &Repair) {
     log.put(ts, Kind::Event, 0, payload.as_bytes());
 }
 
-/// A log of repairs over two hours: a hole whose answer came twice because of a crash, an older one, one that the
+/// A repair log over two hours: a gap whose answer came twice because of a crash, an older one, one that the
 /// venue gave in part.
 fn repaired() -> Bed {
     let bed = Bed::new();
@@ -71,7 +71,7 @@ fn repaired() -> Bed {
     ended(&mut log, T0 + 5, "repaired", &repair(20, 29, 10, None));
     log.writer.close().unwrap();
     let mut log = Log::open(&bed.repair_wal(), T0 + HOUR);
-    // The hole of before once more: a compactor that lost its memory would keep it.
+    // The gap of before once more: a compactor that lost its memory would keep it.
     fetched(&mut log, T0 + HOUR + 1, 100..=109, (100, 109));
     fetched(&mut log, T0 + HOUR + 2, 200..=204, (200, 209));
     ended(&mut log, T0 + HOUR + 3, "unrepaired", &repair(200, 209, 5, Some("the venue gave 5 of 10 ids")));
@@ -80,14 +80,14 @@ fn repaired() -> Bed {
 }
 
 #[test]
-fn fetched_rows_stand_once_are_flagged_and_the_manifest_tells_each_hole() {
+fn fetched_rows_are_there_once_are_flagged_and_the_manifest_tells_each_hole() {
     let bed = repaired();
     bed.repairs(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
     let manifests = bed.manifests();
     assert_eq!(manifests.len(), 2);
     let mut ids = Vec::new();
     for (part, m) in &manifests {
-        assert!(m.gaps.is_empty(), "a log of repairs has no holes of its own: {:?}", m.gaps);
+        assert!(m.gaps.is_empty(), "a log of repairs has no gaps of its own: {:?}", m.gaps);
         let file = TableFile::open(&bed.lake().join(part.file(Table::Trades))).unwrap();
         for batch in file.batches(0).unwrap() {
             let batch = batch.unwrap();
@@ -99,11 +99,11 @@ fn fetched_rows_stand_once_are_flagged_and_the_manifest_tells_each_hole() {
         }
     }
     assert_eq!(ids, (100..=109).chain(20..=29).chain(200..=204).collect::<Vec<i64>>());
-    let told: Vec<Repair> = manifests.iter().flat_map(|(_, m)| m.repairs.clone()).collect();
+    let reported: Vec<Repair> = manifests.iter().flat_map(|(_, m)| m.repairs.clone()).collect();
     let partly = repair(200, 209, 5, Some("the venue gave 5 of 10 ids"));
-    assert_eq!(told, [repair(100, 109, 10, None), repair(20, 29, 10, None), partly]);
+    assert_eq!(reported, [repair(100, 109, 10, None), repair(20, 29, 10, None), partly]);
     let removed: u64 = manifests.iter().flat_map(|(_, m)| m.duplicates.values()).sum();
-    assert_eq!(removed, 20, "asked for twice again: once in the hour, once in the next");
+    assert_eq!(removed, 20, "requested twice again: once in the hour, once in the next");
     assert_eq!(
         bed.keys(Table::Events).len() as u64,
         manifests.iter().map(|(_, m)| m.rows[&Table::Events]).sum::<u64>()
@@ -134,7 +134,7 @@ fn a_kill_at_every_step_of_a_log_of_repairs_leaves_the_same_lake() {
 }
 
 #[test]
-fn what_the_log_of_repairs_says_is_known_before_the_first_hole_goes_out() {
+fn what_the_log_of_repairs_says_is_known_before_the_first_gap_goes_out() {
     let bed = repaired();
     // The first hour is published, the second one only in the log.
     bed.repairs(Mode::Drain, |c| c.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap();
@@ -142,7 +142,7 @@ fn what_the_log_of_repairs_says_is_known_before_the_first_hole_goes_out() {
     ended(&mut log, T0 + 2 * HOUR, "repaired", &repair(300, 301, 2, None));
     fetched(&mut log, T0 + 2 * HOUR, 400..=409, (400, 409));
     let repair_queue = Arc::new(RepairQueue::default());
-    let hole = |from, to| MissingRange {
+    let gap = |from, to| MissingRange {
         channel: Channel::Trades,
         symbol: "BTCUSDT".into(),
         from,
@@ -150,22 +150,22 @@ fn what_the_log_of_repairs_says_is_known_before_the_first_hole_goes_out() {
         after_us: None,
         before_us: None,
     };
-    repair_queue.want(hole(300, 301));
-    repair_queue.want(hole(400, 420));
-    let worker = Worker { repair_queue: Some(repair_queue.clone()), ..bed.repairs(Mode::Follow, |_| {}) };
+    repair_queue.want(gap(300, 301));
+    repair_queue.want(gap(400, 420));
+    let worker = CompactWorker { repair_queue: Some(repair_queue.clone()), ..bed.repairs(Mode::Follow, |_| {}) };
     let shutdown = worker.shutdown.clone();
     let thread = std::thread::spawn(move || worker.run().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let first = runtime.block_on(repair_queue.next()).hole;
-    assert_eq!(first, hole(400, 420), "300 to 301 is in the log already");
-    assert_eq!(repair_queue.fetched(&first), [(400, 409)], "a body is in the log, the end of its hole is not");
+    let first = runtime.block_on(repair_queue.next()).gap;
+    assert_eq!(first, gap(400, 420), "300 to 301 is in the log already");
+    assert_eq!(repair_queue.fetched(&first), [(400, 409)], "a body is in the log, the end of its gap is not");
     shutdown.trigger();
     thread.join().unwrap();
     log.writer.close().unwrap();
 }
 
 #[test]
-fn a_hole_that_stayed_open_reaches_the_repairer_once_over_a_restart_and_a_book_is_asked_for() {
+fn a_gap_that_stayed_open_reaches_the_repairer_once_over_a_restart_and_a_book_is_asked_for() {
     let bed = Bed::new();
     let now = clock::wall_ns();
     let mut log = Log::open(&bed.wal(), now);
@@ -176,12 +176,12 @@ fn a_hole_that_stayed_open_reaches_the_repairer_once_over_a_restart_and_a_book_i
     }
     log.text(now + 10, &depth("BTCUSDT", 10, 11, ms));
     log.text(now + 11, &depth("BTCUSDT", 20, 21, ms));
-    // Four seconds later: by then the hole counts.
+    // Four seconds later: by then the gap counts.
     log.text(now + 4_000_000_000, &trade("BTCUSDT", 8, ms));
     let repair_queue = Arc::new(RepairQueue::default());
     repair_queue.ready(FetchedIds::default());
     let run = || {
-        let worker = Worker { repair_queue: Some(repair_queue.clone()), ..bed.worker(Mode::Follow, |_| {}) };
+        let worker = CompactWorker { repair_queue: Some(repair_queue.clone()), ..bed.worker(Mode::Follow, |_| {}) };
         let (shutdown, status) = (worker.shutdown.clone(), worker.status.clone());
         let thread = std::thread::spawn(move || worker.run().unwrap());
         wait_for(|| status.snapshot().venues.get("binance-spot").is_some_and(|v| v.activity == Activity::AtTail));
@@ -191,11 +191,11 @@ fn a_hole_that_stayed_open_reaches_the_repairer_once_over_a_restart_and_a_book_i
     };
     run();
     run();
-    assert_eq!(repair_queue.counts().waiting, 1, "told twice, wanted once");
+    assert_eq!(repair_queue.counts().waiting, 1, "reported twice, wanted once");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let hole = runtime.block_on(repair_queue.next()).hole;
-    assert_eq!((hole.from, hole.to, hole.after_us), (3, 5, Some(ms as i64 * 1_000)));
-    assert!(bed.wal().join("requests/snapshot-BTCUSDT").exists(), "the collector is asked for a fresh book");
+    let gap = runtime.block_on(repair_queue.next()).gap;
+    assert_eq!((gap.from, gap.to, gap.after_us), (3, 5, Some(ms as i64 * 1_000)));
+    assert!(bed.wal().join("requests/snapshot-BTCUSDT").exists(), "a fresh order book is requested from the collector");
     log.writer.close().unwrap();
     bed.drain();
     let kinds: Vec<_> = bed.manifests().into_iter().flat_map(|(_, m)| m.gaps).map(|g| g.channel).collect();

@@ -1,4 +1,4 @@
-//! A decoder that was wrong once: the parts it was wrong about are published anew, the others stay, and the proof of
+//! A decoder that was wrong once: the parts it was wrong about are rewritten, the others stay, and the proof of
 //! the lake holds throughout.
 
 use std::time::Duration;
@@ -29,11 +29,11 @@ impl Bed {
         self.worker(Mode::Drain, |cfg| cfg.capture.wal.retention_hours = 24 * 365 * 50).run().unwrap()
     }
 
-    pub(super) fn rewrite(&self) -> replay::Report {
+    pub(super) fn rewrite(&self) -> replay::ReplayReport {
         replay(&self.cfg(), &self.at(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap()
     }
 
-    fn rewrite_whatever(&self) -> replay::Report {
+    fn rewrite_whatever(&self) -> replay::ReplayReport {
         replay(&self.cfg(), &self.at(), &ReplayArgs { rewrite: true, fewer_rows: true, ..ReplayArgs::default() })
             .unwrap()
     }
@@ -64,8 +64,8 @@ fn only_the_part_whose_rows_changed_is_published_anew_and_everything_still_prove
     assert_eq!(wrong, right.undecodable() + 1, "the older decoder did not know one frame");
     let report = bed.rewrite();
     assert_eq!((report.rewritten(), report.different(), report.checked()), (1, 0, 4), "{report}");
-    let anew = bed.shas();
-    let changed: Vec<usize> = (0..4).filter(|i| shas[*i] != anew[*i]).collect();
+    let rewritten = bed.shas();
+    let changed: Vec<usize> = (0..4).filter(|i| shas[*i] != rewritten[*i]).collect();
     assert_eq!(changed, [1], "{report}");
     let (_, manifest) = bed.manifests().remove(1);
     assert_eq!((manifest.revision, &manifest.supersedes), (1, &vec![shas[1].clone()]));
@@ -79,7 +79,7 @@ fn only_the_part_whose_rows_changed_is_published_anew_and_everything_still_prove
     assert!(verify_chain(&bed.at(), None, &shas).unwrap().is_clean());
     let report = bed.rewrite();
     assert_eq!((report.rewritten(), report.different()), (0, 0), "{report}");
-    assert_eq!(bed.shas(), anew);
+    assert_eq!(bed.shas(), rewritten);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_crash_anywhere_leaves_the_old_part_or_the_new_one() {
             .map(str::to_owned);
     let mut met = 0;
     for point in points.chain(publishing) {
-        // The third part that is made is the one that is published anew.
+        // The third part that is made is the one that is rewritten.
         for n in 1..4 {
             let bed = published();
             let old = bed.shas();
@@ -130,7 +130,7 @@ fn a_crash_anywhere_leaves_the_old_part_or_the_new_one() {
 }
 
 #[test]
-fn an_interrupted_rewrite_is_told_by_the_proof_and_finished_by_the_next_drain() {
+fn an_interrupted_rewrite_is_reported_by_the_proof_and_finished_by_the_next_drain() {
     let bed = published();
     assert!(armed_for("rewrite.after_file", 1, || bed.rewrite()).is_none());
     let report = verify_chain(&bed.at(), None, &[]).unwrap();

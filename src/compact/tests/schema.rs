@@ -80,7 +80,7 @@ fn a_part_is_repaired_and_read_again_in_its_own_version() {
     }
     let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { rewrite: true, ..ReplayArgs::default() }).unwrap();
     assert_eq!((report.rewritten(), report.different(), report.checked()), (0, 0, 4), "{report}");
-    // The log alone gives the versions again that the manifests tell.
+    // The log alone gives the versions again that the manifests record.
     let out = Bed::new();
     let args = ReplayArgs { out: Some(out.lake()), ..ReplayArgs::default() };
     replay(&bed.cfg(), &bed.at(), &args).unwrap();

@@ -1,4 +1,4 @@
-//! A lake that is no directory: rows go there, are gone on from, proven, published anew, repaired and removed there, as in
+//! A lake that is no directory: rows go there, are gone on from, proven, rewritten, repaired and removed there, as in
 //! one that is.
 
 use std::fmt::Display;
@@ -9,7 +9,7 @@ use super::rewrite::hidden;
 use super::*;
 use crate::chain::verify as verify_chain;
 use crate::replay::repair::repair;
-use crate::retention::Keeper;
+use crate::retention::RetentionSweeper;
 use fold::decode::older::without;
 
 impl Bed {
@@ -33,10 +33,10 @@ impl Bed {
     }
 
     /// Removes what is too old; parts that went.
-    fn swept(&self, keeper: &mut Keeper, cfg: &Config) -> usize {
+    fn swept(&self, sweeper: &mut RetentionSweeper, cfg: &Config) -> usize {
         let mut parts = 0;
         loop {
-            let swept = keeper.sweep(cfg, &self.at(), T0 + 9 * HOUR).unwrap();
+            let swept = sweeper.sweep(cfg, &self.at(), T0 + 9 * HOUR).unwrap();
             parts += swept.parts;
             if !swept.capped {
                 return parts;
@@ -75,10 +75,10 @@ fn a_kill_at_any_step_of_publishing_leaves_the_same_objects() {
 }
 
 /// What each tool says of a lake and does to it, one after the other. An older decoder wrote the second of its four parts.
-fn told_by_every_tool(bed: &Bed) -> Vec<String> {
+fn reported_by_every_tool(bed: &Bed) -> Vec<String> {
     let lake = bed.at();
     let mut all = Vec::new();
-    let mut tell = |what: &dyn Display| all.push(what.to_string().replace(&lake.to_string(), "<lake>"));
+    let mut add = |what: &dyn Display| all.push(what.to_string().replace(&lake.to_string(), "<lake>"));
     without(&hidden(), || bed.drain_keeping());
     // One manifest is damaged, one is gone.
     let key = |part: usize| bed.manifests().remove(part).0.manifest();
@@ -91,20 +91,20 @@ fn told_by_every_tool(bed: &Bed) -> Vec<String> {
     lake.delete(&gone).unwrap();
     let broken = verify_chain(&lake, None, &[]).unwrap();
     assert!(broken.fault_count() >= 2, "{broken}");
-    tell(&broken);
+    add(&broken);
     let repaired = repair(&bed.cfg(), &lake, None).unwrap();
     assert!(repaired.len() == 2 && repaired.iter().all(|done| done.exact), "{repaired:?}");
     assert_eq!([&damaged, &gone].map(|key| lake.read(key).unwrap()), good);
-    repaired.iter().for_each(|done| tell(done));
+    repaired.iter().for_each(|done| add(done));
     assert_eq!(std::fs::read_dir(bed.lake().join(".set-aside")).unwrap().count(), 1, "kept as a local file");
     let verify = ReplayArgs { verify: true, ..ReplayArgs::default() };
     let compared = replay(&bed.cfg(), &lake, &verify).unwrap();
     assert_eq!((compared.checked(), compared.different()), (4, 1), "{compared}");
-    tell(&compared);
-    let anew = bed.rewrite();
-    assert_eq!((anew.rewritten(), anew.different()), (1, 0), "{anew}");
-    tell(&anew);
-    tell(&verify_chain(&lake, None, &[]).unwrap());
+    add(&compared);
+    let rewritten = bed.rewrite();
+    assert_eq!((rewritten.rewritten(), rewritten.different()), (1, 0), "{rewritten}");
+    add(&rewritten);
+    add(&verify_chain(&lake, None, &[]).unwrap());
     let query = quality::Query {
         venues: Vec::new(),
         from: Hour::of_ns(T0 - HOUR),
@@ -113,23 +113,23 @@ fn told_by_every_tool(bed: &Bed) -> Vec<String> {
     };
     let quality = quality::report(&lake, &query).unwrap();
     assert!(!quality.is_empty());
-    tell(&format!("{quality:?}"));
+    add(&format!("{quality:?}"));
     let mut cfg = bed.cfg();
     cfg.lake.retention_hours = 2;
-    assert_eq!(bed.swept(&mut Keeper::default(), &cfg), 2);
+    assert_eq!(bed.swept(&mut RetentionSweeper::default(), &cfg), 2);
     let compared = replay(&cfg, &lake, &verify).unwrap();
     assert_eq!((compared.checked(), compared.different()), (2, 0), "{compared}");
-    tell(&compared);
+    add(&compared);
     let proof = verify_chain(&lake, None, &[]).unwrap();
     assert!(proof.is_clean() && proof.chains[0].removed > 0, "{proof}");
-    tell(&proof);
+    add(&proof);
     // Whoever alters rows is found out.
     let trades = bed.manifests().remove(2).0.file(Table::Trades);
     let before = lake.read(&trades).unwrap();
     bed.alter(&trades, |bytes| bytes[100] ^= 1);
     let altered = verify_chain(&lake, None, &[]).unwrap();
     assert_eq!(altered.fault_count(), 1, "{altered}");
-    tell(&altered);
+    add(&altered);
     lake.replace(&trades, Body::Bytes(&before), None).unwrap();
     for object in lake.list("", None, None).unwrap() {
         let bytes = lake.read(&object.key).unwrap();
@@ -138,7 +138,7 @@ fn told_by_every_tool(bed: &Bed) -> Vec<String> {
             true => format!("{} lines", String::from_utf8(bytes).unwrap().lines().count()),
             false => lake::hash::sha256_hex(&bytes),
         };
-        tell(&format!("{} {what}", object.key));
+        add(&format!("{} {what}", object.key));
     }
     all
 }
@@ -147,7 +147,7 @@ fn told_by_every_tool(bed: &Bed) -> Vec<String> {
 fn every_tool_does_the_same_to_a_lake_in_memory_as_to_one_in_a_directory() {
     let local = three_hours(800);
     let memory = local.in_memory();
-    let (in_directory, in_memory) = (told_by_every_tool(&local), told_by_every_tool(&memory));
+    let (in_directory, in_memory) = (reported_by_every_tool(&local), reported_by_every_tool(&memory));
     assert!(in_directory.len() > 20, "{in_directory:#?}");
     for (a, b) in in_directory.iter().zip(&in_memory) {
         assert_eq!(a, b);
@@ -182,7 +182,7 @@ fn a_full_disk_takes_no_hour_from_a_lake_that_is_not_on_it() {
         bed.drain();
         let mut cfg = bed.cfg();
         cfg.capture.min_free_gib = 1;
-        assert_eq!(bed.swept(&mut Keeper::with_disk(|_| Some(0)), &cfg), expected);
+        assert_eq!(bed.swept(&mut RetentionSweeper::with_disk(|_| Some(0)), &cfg), expected);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What identifies a row in its stream: the venue's id and its content, or, without an id, all it says.
 //!
 //! Content is what happened: price, amount, side, levels, the time of the trade. When the venue sent it is none, where
-//! an id tells rows apart: two of its servers may differ in that. Interned texts count as their text.
+//! an id distinguishes rows: two of its servers may differ in that. Interned texts count as their text.
 //!
 //! The hash is written out here (FNV-1a with a final mix), because keys are saved and must mean the same in the
 //! next version. Symbols are no part of it: [`RowKey::of_stream`] adds them.

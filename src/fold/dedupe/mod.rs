@@ -6,18 +6,19 @@
 //! - over this one, before it subscribed again (some venues then send what they sent before).
 //!
 //! Everything else stays, because a row too many can be found later and a lost one cannot. The same id with other content
-//! is two rows: venues restart their count, and correct themselves. What one connection brings twice unasked is data: of
-//! a row that one connection brought n times n stay, whatever the other one brought ([`window`]); no venue here repeats
-//! trades by itself, some send an unchanged book again. Rows without ids are compared by all they say, the
+//! is two rows: venues restart their count, and correct themselves. What one connection brings twice unasked is data:
+//! of a row that one connection brought n times n stay, whatever the other one brought ([`window`]); no venue here
+//! repeats trades by itself, some send an unchanged book again. Rows without ids are compared by all they say, the
 //! venue's time included, and are never duplicates on one connection. A message of a book is its ids and levels: two
 //! lines that cut their batches elsewhere bring different messages. Rows whose id was there before and which stay all
 //! the same are flagged OUT_OF_ORDER and noted as drift.
 //!
 //! **What is remembered.** With two lines, around the start of a connection, and while a stream comes over two
-//! connections, the keys of 20 s of the log and of as much as an open connection is behind ([`behind`]), in 32 MiB at most
-//! ([`window`]); what has to go earlier is counted.
+//! connections, the keys of 20 s of the log and of as much as an open connection is behind ([`behind`]), in 32 MiB at
+//! most ([`window`]); what has to go earlier is counted.
 //! Otherwise the last few hundred rows with ids ([`recent`]). In a repair log, where the same range may be requested
-//! twice, the ids of the gaps in work ([`fetched`]), the content of its last 200,000 rows and of the last 8,192 before it.
+//! twice, the ids of the gaps in work ([`fetched`]), the content of its last 200,000 rows and of the last 8,192 before
+//! it.
 //!
 //! Everything is a function of the log: time is the log's own, bytes are those of keys, never those of the process.
 

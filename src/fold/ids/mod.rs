@@ -6,8 +6,9 @@
 //! loaded again by another run, for which interned numbers mean nothing.
 //!
 //! A symbol that had no row for [`FORGET_HOURS`] of the log leaves the ledger, so that listings that come and go do not
-//! grow it. What that costs is reported as it happens (`ids_forgotten`): should the symbol come back, ids that are missing
-//! before its first row are not known to be. A repair log has ids here and there and no rule: they are only counted.
+//! grow it. What that costs is reported as it happens (`ids_forgotten`): should the symbol come back, ids that are
+//! missing before its first row are not known to be. A repair log has ids here and there and no rule: they are only
+//! counted.
 
 mod pending;
 #[cfg(test)]
@@ -381,8 +382,8 @@ impl IdLedger {
         self.pending.is_due(now_ns)
     }
 
-    /// The gaps that were met at least [`pending::SETTLE_NS`] before `now_ns`, as far as they are still open; with `all`
-    /// all of them.
+    /// The gaps that were met at least [`pending::SETTLE_NS`] before `now_ns`, as far as they are still open; with
+    /// `all` all of them.
     #[cold]
     pub fn settle(&mut self, now_ns: u64, all: bool, symbols: &Interner) -> Vec<IdGap> {
         self.pending.settle(now_ns, all, &self.tracker, symbols)

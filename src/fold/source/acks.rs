@@ -67,7 +67,7 @@ impl LocalAck {
         wal_format::lineage(&self.dir).map_err(|source| AckError::Lineage { path: self.file.path().to_owned(), source })
     }
 
-    /// Whether what is stored speaks of the log as it is. One of another copy is replaced, wherever it stands.
+    /// Whether what is stored speaks of the log as it is. One of another copy is replaced, whatever its position.
     fn is_of_this_log(&self, stored: &Ack) -> Result<bool, AckError> {
         Ok(self.lineage()?.is_some_and(|lineage| lineage.check(&Checkpoint::from(stored)).is_ok()))
     }

@@ -186,7 +186,7 @@ enum Said {
     Lost(Seq, Seq),
 }
 
-/// Reads to the end; with each step where the source stands behind it.
+/// Reads to the end; with each step the position behind it.
 fn read(source: &mut dyn RecordSource, goes_on: bool) -> Vec<(Said, Position)> {
     let mut said = Vec::new();
     let mut quiet = 0;
@@ -384,21 +384,21 @@ fn a_crash_tail_is_repaired_by_who_may_and_blocks_who_may_not() {
 /// `open` gives the same store each time.
 fn remembers(open: impl Fn() -> Box<dyn AckStore>, log_uuid: [u8; 16], places: [Position; 3]) {
     let [early, middle, late] = places.map(|position| open().checkpoint(log_uuid, position).unwrap());
-    let stands = || open().acked().unwrap().map(|ack| (Checkpoint::from(&ack), ack.note));
-    assert_eq!(stands(), None, "nothing was acknowledged");
+    let stored = || open().acked().unwrap().map(|ack| (Checkpoint::from(&ack), ack.note));
+    assert_eq!(stored(), None, "nothing was acknowledged");
     open().ack(&middle, "middle").unwrap();
-    assert_eq!(stands(), Some((middle, "middle".to_owned())), "it is remembered");
+    assert_eq!(stored(), Some((middle, "middle".to_owned())), "it is remembered");
     open().ack(&early, "early").unwrap();
-    assert_eq!(stands(), Some((middle, "early".to_owned())), "it never goes back");
+    assert_eq!(stored(), Some((middle, "early".to_owned())), "it never goes back");
     open().ack(&late, "late").unwrap();
-    assert_eq!(stands(), Some((late, "late".to_owned())));
+    assert_eq!(stored(), Some((late, "late".to_owned())));
     open().take_back(&early, "less").unwrap();
-    assert_eq!(stands(), Some((early, "less".to_owned())), "unless it is taken back");
+    assert_eq!(stored(), Some((early, "less".to_owned())), "unless it is taken back");
     // One of another log says nothing about this one.
     let other = Checkpoint { log_uuid: [0xee; 16], ..late };
     open().take_back(&other, "other").unwrap();
     open().ack(&early, "ours").unwrap();
-    assert_eq!(stands(), Some((early, "ours".to_owned())));
+    assert_eq!(stored(), Some((early, "ours".to_owned())));
 }
 
 #[test]

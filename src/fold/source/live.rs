@@ -165,7 +165,7 @@ impl LiveLog {
         Ok(Self { retry: Retry { next_ns: u64::MAX, ..Retry::default() }, ..Self::open(dir, from)? })
     }
 
-    /// Stands before an unrepaired crash tail in `segment`: repairs it when no writer lives.
+    /// In front of an unrepaired crash tail in `segment`: repairs it when no writer lives.
     fn await_repair(&mut self, segment: SegmentId) -> Result<Wait, ReadError> {
         let now = clock::now().mono_ns;
         let mut waiting = match self.waiting {

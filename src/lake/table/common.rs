@@ -1,5 +1,5 @@
-//! The columns every table starts with, and those that later versions added to every table: they come behind the table's
-//! own ones of the version before.
+//! The columns every table starts with, and those that later versions added to every table: they come behind the
+//! table's own ones of the version before.
 
 use crate::Common;
 use crate::column::columns;

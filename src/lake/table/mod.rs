@@ -66,8 +66,8 @@ pub trait Row {
     fn ts_trade_us(&self) -> Option<i64> {
         None
     }
-    /// Appends what it says to the columns of its table, and returns how many of its numbers these cannot carry; `None` when
-    /// they are those of another table.
+    /// Appends what it says to the columns of its table, and returns how many of its numbers these cannot carry; `None`
+    /// when they are those of another table.
     fn append(&self, version: SchemaVersion, body: &mut Body) -> Option<u32>;
 }
 

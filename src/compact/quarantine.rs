@@ -1,5 +1,5 @@
-//! What cannot be used is moved out of the way, never deleted: `lake/.set-aside/<name>-<n>/`, local files wherever the
-//! lake is.
+//! Quarantine: what cannot be used is moved out of the way, never deleted: `lake/.set-aside/<name>-<n>/`, local files
+//! wherever the lake is.
 //!
 //! A damaged piece may be the only trace of rows that somebody can still read by hand. Nothing here decides what is
 //! of no use, and nothing ever looks into the directory again: a person does, and deletes it.
@@ -19,11 +19,11 @@ const DIR: &str = ".set-aside";
 ///
 /// # Errors
 /// When one cannot be moved; those before it are.
-pub fn set_aside(work: &Path, name: &str, files: &[PathBuf]) -> Result<PathBuf, CompactError> {
+pub fn quarantine_files(work: &Path, name: &str, files: &[PathBuf]) -> Result<PathBuf, CompactError> {
     let dir = fresh(work, name)?;
     for file in files {
         let to = dir.join(file.file_name().unwrap_or_default());
-        durable::publish_file(file, &to).map_err(|source| CompactError::SetAside { path: file.clone(), source })?;
+        durable::publish_file(file, &to).map_err(|source| CompactError::Quarantine { path: file.clone(), source })?;
         if let Some(from) = file.parent() {
             durable::sync_dir(from).map_err(CompactError::file("sync", from))?;
         }
@@ -35,7 +35,7 @@ pub fn set_aside(work: &Path, name: &str, files: &[PathBuf]) -> Result<PathBuf, 
 ///
 /// # Errors
 /// When it cannot be moved.
-pub fn set_object_aside(lake: &Lake, name: &str, key: &str) -> Result<PathBuf, CompactError> {
+pub fn quarantine_object(lake: &Lake, name: &str, key: &str) -> Result<PathBuf, CompactError> {
     let dir = fresh(lake.work(), name)?;
     let file = key.rsplit('/').next().unwrap_or(key);
     lake.take_out(key, &dir.join(file)).map_err(|source| CompactError::TakeOut { path: lake.place(key), source })?;
@@ -66,13 +66,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_set_aside_twice_lies_in_two_places_and_nothing_is_overwritten() {
+    fn what_is_quarantined_twice_lies_in_two_places_and_nothing_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a");
         let mut places = Vec::new();
         for content in ["one", "two"] {
             std::fs::write(&file, content).unwrap();
-            let place = set_aside(dir.path(), "part", std::slice::from_ref(&file)).unwrap();
+            let place = quarantine_files(dir.path(), "part", std::slice::from_ref(&file)).unwrap();
             assert!(!file.exists());
             assert_eq!(std::fs::read_to_string(place.join("a")).unwrap(), content);
             places.push(place);

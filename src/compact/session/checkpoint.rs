@@ -1,16 +1,17 @@
-//! Published, then acknowledged, then deleted: staging, publishing, and what the clock and the memory bound ask for.
+//! Published, then acknowledged, then deleted: staging, publishing, and what the clock and the memory bound require.
 //!
-//! The order of the steps inside [`Session::cut`] and [`Session::publish`] is the exactly-once promise; the failpoints
-//! stand between them. Only [`Session::publish`] moves the ack: what is staged is a cache and lets nothing go.
+//! The order of the steps inside [`LogSession::checkpoint`] and [`LogSession::publish`] is the exactly-once promise;
+//! the failpoints lie between them. Only [`LogSession::publish`] moves the ack: what is staged is a cache and lets
+//! nothing go.
 
 use wal_format::{Position, Seq, error_chain};
 
-use super::counts::Counts;
+use super::counts::PartCounts;
 use super::show::show_position;
-use super::{STATUS_NS, Session};
+use super::{LogSession, STATUS_NS};
 use crate::error::CompactError;
 use crate::failpoint;
-use crate::publish::{Cut, publish};
+use crate::publish::{PartEnd, publish};
 use crate::resume::remove_staging;
 use crate::retire::retire;
 use crate::stage::{remove_older_states, stage_all, stage_table, write_state};
@@ -21,13 +22,13 @@ use ops::health::Reason;
 use ops::memory::Level;
 
 /// Between two checkpoints the log is read for at least so many times as long as the last one took.
-const CUT_PAUSES: u64 = 4;
+const CHECKPOINT_PAUSES: u64 = 4;
 
-impl Session<'_> {
+impl LogSession<'_> {
     /// Publishes the open part, if there is one, and everything that follows from that.
-    pub(super) fn publish(&mut self, end: Position, cut: Cut) -> Result<(), CompactError> {
+    pub(super) fn publish(&mut self, end: Position, part_end: PartEnd) -> Result<(), CompactError> {
         let Some(open) = self.gatherer.part.as_ref() else { return Ok(()) };
-        let counts = Counts::of(&open.account);
+        let counts = PartCounts::of(&open.account);
         let hour = open.hour;
         // A disk that was unmounted meanwhile leaves an empty directory, which is no new lake.
         let lake = &self.place.lake;
@@ -38,11 +39,11 @@ impl Session<'_> {
         }
         self.worker.update(|s| s.activity = Activity::Publishing);
         self.publish_held.set(publish_bytes(&open.settings));
-        let done = publish(&self.place, &mut self.gatherer, end, cut).map_err(CompactError::hour("publish", hour));
+        let done = publish(&self.place, &mut self.gatherer, end, part_end).map_err(CompactError::hour("publish", hour));
         self.publish_held.set(0);
         let Some(published) = done? else { return Ok(()) };
         if self.gatherer.has_reported_gaps() {
-            self.holes();
+            self.pass_on_gaps();
         }
         if let Some(repair_queue) = &self.worker.repair_queue {
             published.manifest.repairs.iter().for_each(|r| repair_queue.was_done(r));
@@ -57,7 +58,7 @@ impl Session<'_> {
         self.retire();
         failpoint::hit("publish.after_retire");
         self.done = self.done.zip(counts, u64::wrapping_add);
-        self.cut_ns = clock::now().mono_ns;
+        self.checkpoint_ns = clock::now().mono_ns;
         self.outcome.parts += 1;
         self.outcome.rows += published.rows();
         let last = LastPublish {
@@ -79,15 +80,15 @@ impl Session<'_> {
     }
 
     /// Makes everything up to `position` durable, so that a restart goes on from here.
-    pub(super) fn cut(&mut self, position: Position) -> Result<(), CompactError> {
+    pub(super) fn checkpoint(&mut self, position: Position) -> Result<(), CompactError> {
         let from_ns = clock::now().mono_ns;
-        let done = self.cut_now(position);
-        self.cut_ns = clock::now().mono_ns;
-        self.cut_took_ns = self.cut_ns.saturating_sub(from_ns);
+        let done = self.checkpoint_now(position);
+        self.checkpoint_ns = clock::now().mono_ns;
+        self.checkpoint_took_ns = self.checkpoint_ns.saturating_sub(from_ns);
         done
     }
 
-    fn cut_now(&mut self, position: Position) -> Result<(), CompactError> {
+    fn checkpoint_now(&mut self, position: Position) -> Result<(), CompactError> {
         if self.gatherer.part.is_none() || position == self.safe {
             return Ok(());
         }
@@ -97,7 +98,7 @@ impl Session<'_> {
         write_state(&self.place, &mut self.gatherer, position)?;
         self.safe = position;
         failpoint::hit("cut.after_state");
-        // Where it stood: a sign of life for whoever watches the readers of the log.
+        // Where it was: a sign of life for whoever watches the readers of the log.
         self.acknowledge(self.acked, &format!("staged up to {}", position.seq))?;
         self.stored(position.seq);
         failpoint::hit("cut.after_ack");
@@ -130,7 +131,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Deletes what may go. A failure is told and tried again at the next ack: nothing depends on it.
+    /// Deletes what may go. A failure is logged and tried again at the next ack: nothing depends on it.
     pub(super) fn retire(&mut self) {
         let worker = self.worker;
         match retire(&worker.cfg, &worker.lake, worker.id, &worker.dir(), worker.archiver.as_deref()) {
@@ -156,7 +157,7 @@ impl Session<'_> {
         }
     }
 
-    /// What the clock and the memory bound ask for.
+    /// What the clock and the memory bound require.
     pub(super) fn housekeep(&mut self, position: Position, now_ns: u64) -> Result<(), CompactError> {
         let lake = &self.worker.cfg.lake;
         let touched = std::mem::take(&mut self.touched);
@@ -168,8 +169,8 @@ impl Session<'_> {
             }
             left &= left - 1;
         }
-        if is_due(now_ns.saturating_sub(self.cut_ns), lake.ack_interval_s, self.cut_took_ns) {
-            return self.cut(position);
+        if is_due(now_ns.saturating_sub(self.checkpoint_ns), lake.ack_interval_s, self.checkpoint_took_ns) {
+            return self.checkpoint(position);
         }
         if now_ns.saturating_sub(self.house_ns) < STATUS_NS {
             return Ok(());
@@ -180,7 +181,7 @@ impl Session<'_> {
             if self.level > Level::Normal {
                 self.worker.status.pressure().shed("rows_staged_early");
             }
-            return self.cut(position);
+            return self.checkpoint(position);
         }
         let idle_ns = self.level.idle_stage_s(lake.idle_stage_s).saturating_mul(1_000_000_000);
         let mut open: Vec<(u64, Table)> = Table::ALL
@@ -203,7 +204,7 @@ impl Session<'_> {
 /// Whether another checkpoint is due, so long after the last one ended. On a disk that takes longer than the interval
 /// nothing would be read between one and the next: the log would run away.
 fn is_due(since_ns: u64, interval_s: u64, took_ns: u64) -> bool {
-    since_ns >= interval_s.saturating_mul(1_000_000_000).max(took_ns.saturating_mul(CUT_PAUSES))
+    since_ns >= interval_s.saturating_mul(1_000_000_000).max(took_ns.saturating_mul(CHECKPOINT_PAUSES))
 }
 
 /// What joining one table holds at most: two row groups of rows and their pages ([`lake::join_pieces`]), of
