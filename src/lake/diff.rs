@@ -31,7 +31,7 @@ pub enum Difference {
         only_b: u64,
         /// Rows with the same key and other values.
         changed: u64,
-        /// The first difference, in words.
+        /// The first difference, as text.
         first: String,
     },
     /// A file other than Parquet (a manifest) differs.

@@ -37,7 +37,7 @@ pub(super) fn time(us: Option<i64>) -> String {
     time.map_or_else(|| "an unknown time".to_owned(), |t| t.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
-/// What became of a gap, in words.
+/// What became of a gap, as text.
 pub(super) fn fate(gap: &GapQuality) -> String {
     let mut words = Vec::new();
     if gap.came_late > 0 {

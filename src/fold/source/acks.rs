@@ -1,7 +1,7 @@
 //! What a consumer of a log has safe elsewhere, remembered: it holds back the deletion of what lies behind it.
 //!
 //! An acknowledgement only ever moves on. That a consumer has less than it said (its database was restored from a backup, its
-//! lake lost a manifest) is another matter, with a call of its own: what it asks for again may be gone.
+//! lake lost a manifest) is another matter, with a call of its own: what it reads again may be gone.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

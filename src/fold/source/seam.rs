@@ -1,4 +1,4 @@
-//! The trait itself, and its words.
+//! The trait itself, and its types.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -316,7 +316,7 @@ impl ColumnEncoder<'_> {
         done
     }
 
-    /// Words given as indices into a sorted list of `count`, of which some may not occur.
+    /// Texts given as indices into a sorted list of `count`, of which some may not occur.
     fn words<'t>(&mut self, values: &mut [u32], count: usize, text: impl Fn(u32) -> &'t [u8]) -> Result<Encoded> {
         let mut rank = vec![NULL_WORD; count];
         for run in values.chunk_by(|a, b| a == b) {

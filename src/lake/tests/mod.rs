@@ -28,7 +28,7 @@ fn rows_with(table: Table, settings: &WriteSettings, rows: usize, seed: u64) -> 
     buffer.take_first(rows, &names)
 }
 
-/// Every cell of a chunk, columns by name, words resolved.
+/// Every cell of a chunk, columns by name, texts resolved.
 fn cells(c: &RowsChunk) -> Vec<(&'static str, String)> {
     let words = |v: &Vec<u32>| v.iter().map(|w| c.words.get(*w as usize).map(|w| w.to_string())).collect::<Vec<_>>();
     c.specs()
@@ -332,7 +332,7 @@ fn footers_say_what_the_file_is_and_carry_the_callers_words() {
     );
 }
 
-/// 500 symbols of very different size; whichever is asked for, the column index leaves few pages.
+/// 500 symbols of very different size; whichever is read, the column index leaves few pages.
 #[test]
 fn one_of_500_symbols_is_read_from_less_than_a_tenth_of_the_pages() {
     use parquet::file::page_index::column_index::ColumnIndexMetaData;
