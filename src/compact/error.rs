@@ -230,7 +230,7 @@ pub enum CompactError {
     Lineage(#[from] LineageError),
     /// The logs of a venue.
     #[error(transparent)]
-    Shelf(#[from] StoredLogsError),
+    StoredLogs(#[from] StoredLogsError),
     /// The place of a reader.
     #[error(transparent)]
     Ack(#[from] AckError),

@@ -85,7 +85,7 @@ pub enum PlaybackError {
     },
     /// Logs cannot be listed.
     #[error(transparent)]
-    Shelf(#[from] StoredLogsError),
+    StoredLogs(#[from] StoredLogsError),
     /// Nothing was recorded.
     #[error(
         "there is nothing to serve: no configured venue has a log\n  where: {}\n  fix:   record first, or name the configuration of the recording",
