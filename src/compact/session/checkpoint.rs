@@ -202,9 +202,11 @@ impl LogSession<'_> {
 }
 
 /// Whether another checkpoint is due, so long after the last one ended. On a disk that takes longer than the interval
-/// nothing would be read between one and the next: the log would run away.
+/// nothing would be read between one and the next: the log would run away. An interval of 0 is a checkpoint after every
+/// batch, whatever it costs.
 fn is_due(since_ns: u64, interval_s: u64, took_ns: u64) -> bool {
-    since_ns >= interval_s.saturating_mul(1_000_000_000).max(took_ns.saturating_mul(CHECKPOINT_PAUSES))
+    interval_s == 0
+        || since_ns >= interval_s.saturating_mul(1_000_000_000).max(took_ns.saturating_mul(CHECKPOINT_PAUSES))
 }
 
 /// What joining one table holds at most: two row groups of rows and their pages ([`lake::join_pieces`]), of
@@ -225,6 +227,7 @@ mod tests {
         assert!(!is_due(S - 1, 1, S / 10));
         assert!(!is_due(3 * S, 1, S), "a second of work, four of reading");
         assert!(is_due(4 * S, 1, S));
+        assert!(is_due(0, 0, S));
         assert!(is_due(u64::MAX, u64::MAX, u64::MAX));
     }
 }
