@@ -52,7 +52,7 @@ fn damage_and_tricks_are_named() {
     let mut broken = zip.clone();
     broken[400] ^= 0x55;
     let e = error(&broken);
-    assert!(e.contains("deflated bytes") || e.contains("CRC-32") || e.contains("bytes"), "{e}");
+    assert!(e.contains("deflate") || e.contains("CRC-32") || e.contains("bytes"), "{e}");
     // The CRC of the directory entry stands behind 16 bytes.
     let at = zip.windows(4).rposition(|w| w == b"PK\x01\x02").unwrap();
     let mut wrong = zip.clone();
