@@ -20,8 +20,9 @@ use self::judge::{Survey, judge, seqs};
 use self::world::{AFTER, ALL, Data, FIRST, Worlds};
 use crate::support::{Dice, both, seed};
 
-/// Faults of files that the suite applies; the campaign applies all.
-const IN_THE_SUITE: usize = 90;
+/// Faults of files that the suite draws; the campaign draws all. One in fifteen finds nothing that it could damage, and at
+/// least 80 must have been applied, whatever the seed.
+const IN_THE_SUITE: usize = 105;
 /// Disturbances of a running collector that the suite makes.
 const SERVICES_IN_THE_SUITE: usize = 6;
 /// Disturbances of a drain that the suite makes.
