@@ -178,7 +178,9 @@ impl CandleWorker {
     /// and so the places of one symbol's trades, which follow one another, are fetched together.
     fn remember(&mut self, items: &[Item]) {
         self.recent.resize_with(self.actors.len(), Recent::default);
-        for run in items.split_inclusive(|item| !matches!(item, Item::Tick(_))) {
+        // Of a live log something else stands behind each record's trades: only what changes the kept ones ends a run.
+        let ends = |item: &Item| matches!(item, Item::Gap { .. } | Item::Repaired { .. } | Item::Reset { .. });
+        for run in items.split_inclusive(ends) {
             self.by_symbol.clear(self.actors.len());
             for (at, item) in run.iter().enumerate() {
                 if let Item::Tick(tick) = item {
@@ -193,8 +195,8 @@ impl CandleWorker {
                     at = at.and_then(|at| self.by_symbol.next(at));
                 }
             }
-            if let Some(other) = run.last() {
-                self.remember_else(other);
+            if let Some(last) = run.last() {
+                self.remember_else(last);
             }
         }
     }

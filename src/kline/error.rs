@@ -23,7 +23,7 @@ pub enum KlineError {
     Source(#[from] SourceError),
     /// The logs of a venue.
     #[error(transparent)]
-    Shelf(#[from] StoredLogsError),
+    StoredLogs(#[from] StoredLogsError),
     /// A state was stored by a newer version.
     #[error(transparent)]
     State(#[from] UnknownName),

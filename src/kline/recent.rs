@@ -83,7 +83,7 @@ impl Recent {
         // Nearly all of them, when markets are busy. No reference to the trade is taken: by way of the stack each would
         // wait for the store of the one before.
         if self.ring.len() >= most
-            && (tick.last_id == NO_ID || self.newest_id.is_none_or(|newest| tick.last_id > newest))
+            && self.follows(tick.last_id)
             && let Some(kept) = Kept::of(tick)
             && let Some(place) = self.ring.get_mut(self.oldest)
         {
@@ -107,7 +107,7 @@ impl Recent {
             return 0;
         };
         let mut at = self.in_order().len();
-        if kept.last_id != NO_ID && self.newest_id.is_some_and(|newest| kept.last_id <= newest) {
+        if !self.follows(kept.last_id) {
             match self.place(&kept) {
                 Some(place) => at = place,
                 None => return 0,
@@ -132,6 +132,12 @@ impl Recent {
         }
         self.ring.insert(at, kept);
         room
+    }
+
+    /// True for a trade that comes behind all that are kept.
+    #[inline]
+    fn follows(&self, id: i64) -> bool {
+        id == NO_ID || self.newest_id.is_none_or(|newest| id > newest)
     }
 
     /// Turns the ring so that it begins with the oldest one.

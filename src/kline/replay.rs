@@ -88,8 +88,8 @@ impl Records {
     fn read(&mut self) -> Result<(), KlineError> {
         loop {
             let Some(log) = &mut self.log else {
-                let Some((shelf, start)) = self.tapes.pop_front() else { return Ok(()) };
-                self.log = Some(Box::new(RecordedLog::open(&shelf, start)?));
+                let Some((dirs, start)) = self.tapes.pop_front() else { return Ok(()) };
+                self.log = Some(Box::new(RecordedLog::open(&dirs, start)?));
                 continue;
             };
             match log.next().map_err(KlineError::Read)? {

@@ -20,7 +20,7 @@ pub(super) fn data(body: &[u8]) -> Result<&str> {
     let Some(code) = code else {
         return OF.wrong("code");
     };
-    let code = json::text(code).unwrap_or(code.into());
+    let code = json::text_or_raw(code);
     if code != SUCCESS {
         let msg = msg.and_then(json::text).unwrap_or_default();
         return Err(DecodeError::Malformed {
