@@ -30,7 +30,7 @@ pub(crate) fn beyond(v: &VenueConfig) -> Vec<(&'static str, String, String)> {
     out
 }
 
-/// Limits that press harder the higher they are: key, value, unit.
+/// Limits that are more aggressive the higher they are: key, value, unit.
 pub(crate) fn at_most(l: &Limits) -> [(&'static str, u64, &'static str); 5] {
     [
         ("streams_per_connection", l.streams_per_connection as u64, "streams on a connection"),

@@ -1,5 +1,5 @@
-//! How hard a venue's settings press on the venue: beyond what is known to be safe ([`venue::VenueSpec::limits`]) is a
-//! warning, with the numbers and the value that would pass. A simulator may be pressed at will.
+//! Request rates and connection counts that the settings mean for a venue: beyond what is known to be safe
+//! ([`venue::VenueSpec::limits`]) is a warning, with the numbers and the value that would pass. A simulator has no limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,9 +64,9 @@ impl Capture {
             if is_simulator(v) {
                 continue;
             }
-            beside(v, &known.spec.limits, &mut warn);
+            above_defaults(v, &known.spec.limits, &mut warn);
             let (connections, streams) = estimate(v);
-            let alone = pressure(v, "about ", connections, streams);
+            let alone = connection_warnings(v, "about ", connections, streams);
             let group = groups.entry(known.spec.pace_group).or_default();
             group.reported |= !alone.is_empty();
             group.members.push((v, connections * v.lines.max(1) as usize));
@@ -111,8 +111,8 @@ impl Group<'_> {
     }
 }
 
-/// What presses harder than the defaults.
-fn beside(v: &VenueConfig, safe: &Limits, warn: &mut impl FnMut(&str, String, String)) {
+/// Settings more aggressive than a default.
+fn above_defaults(v: &VenueConfig, safe: &Limits, warn: &mut impl FnMut(&str, String, String)) {
     let l = &v.limits;
     let mut more = |k: &str, got: u64, safe: u64, unit: &str| {
         if got > safe {
@@ -150,7 +150,7 @@ fn beside(v: &VenueConfig, safe: &Limits, warn: &mut impl FnMut(&str, String, St
 
 /// What `connections` (of one line) with `streams` mean for a venue: all are opened at the start, and again whenever
 /// everything is disconnected. `about` comes before the numbers: empty when they are exact. Key, what, fix.
-pub fn pressure(
+pub fn connection_warnings(
     v: &VenueConfig,
     about: &str,
     connections: usize,

@@ -1,4 +1,4 @@
-//! What presses too hard on a venue is an error or a warning, with the numbers and what would pass.
+//! Settings that exceed a venue's limits are an error or a warning, with the numbers and what would pass.
 
 #![allow(clippy::unwrap_used)]
 

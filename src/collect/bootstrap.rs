@@ -64,7 +64,7 @@ async fn one(feed: &VenueFeed, backoff: &mut Backoff) -> Option<Duration> {
         }
         Err(err) => {
             waiting.why = err.to_string();
-            let refused = matches!(&err, BookError::Get(err) if err.is_about_request());
+            let refused = matches!(&err, BookError::Get(err) if err.give_up_on_request());
             let own = pause_after(&mut waiting, refused, random());
             if let Some(suppressed) = FAILED.allow() {
                 warn!(venue = %feed.id, symbol = waiting.symbol, error = %err, again_s = own.as_secs(), suppressed,

@@ -57,16 +57,16 @@ impl HandshakeError {
     /// HTTP status, where the venue answered with one.
     pub(super) fn http_status(&self) -> Option<u16> {
         match self {
-            HandshakeError::Token(GetError::Rest(RestError::Refused { status, .. })) => Some(*status),
+            HandshakeError::Token(GetError::Rest(RestError::Status { status, .. })) => Some(*status),
             HandshakeError::Connect(err) => err.http_status(),
             _ => None,
         }
     }
 
     /// Why nobody at this address may connect for a while, where the upgrade said so. What REST said is noted already.
-    pub(super) fn refusal(&self) -> Option<&Ban> {
+    pub(super) fn ban(&self) -> Option<&Ban> {
         match self {
-            HandshakeError::Connect(err) => err.refusal(),
+            HandshakeError::Connect(err) => err.ban(),
             _ => None,
         }
     }
@@ -86,7 +86,7 @@ pub(super) struct Ready {
 }
 
 /// Opens the connection of `plan`, for which it is our `turn`: where a token takes so long that it is not any more, another
-/// turn is waited for. Where the token names several servers, those behind the `first` one are tried too before it counts
+/// turn is waited for. Where the token names several servers, those after the `first` one are tried too before it counts
 /// as failed; each is an attempt to connect like others and waits for its turn.
 ///
 /// # Errors
@@ -131,7 +131,7 @@ pub(super) async fn open(
             Err(err) => err,
         };
         // A ban is of the address, and what is wrong on our way is so for all servers.
-        if nth + 1 == count || err.refusal().is_some() || !err.is_retryable() {
+        if nth + 1 == count || err.ban().is_some() || !err.is_retryable() {
             return Err(err.into());
         }
         warn!(venue = %feed.id, server = shown, error = %err, "cannot connect, trying the next server of the token");

@@ -352,7 +352,7 @@ async fn record(feed: &Arc<VenueFeed>, gap: Option<GapStart>) {
         let plans = feed.venue.streams.plan(&recorded.wants, &feed.config.limits);
         let streams: usize = plans.iter().map(|p| p.streams.len()).sum();
         info!(venue = %feed.id, streams, connections = plans.len(), "recording");
-        listing::pressure(feed, &recorded.wants);
+        listing::warn_of_connections(feed, &recorded.wants);
         let channels = &recorded.choice.channels;
         if channels.contains(&Channel::DepthSnapshot) && !channels.contains(&Channel::Depth) {
             // No connection will ask for them.

@@ -179,7 +179,7 @@ pub(super) async fn refresh(
                     return;
                 }
                 if is_other {
-                    pressure(feed, &wants);
+                    warn_of_connections(feed, &wants);
                 }
                 (known, made) = (wants.into_iter().collect(), choice);
             }
@@ -365,11 +365,11 @@ fn news(feed: &VenueFeed, change: &Change) -> Result<(), LogStopped> {
     Ok(())
 }
 
-/// Warns of what presses hard on the venue.
-pub(super) fn pressure(feed: &VenueFeed, wants: &[Want]) {
+/// Warns of more connections than the venue allows.
+pub(super) fn warn_of_connections(feed: &VenueFeed, wants: &[Want]) {
     let plans = feed.venue.streams.plan(wants, &feed.config.limits);
     let streams = plans.iter().map(|p| p.streams.len()).sum();
-    for (key, what, fix) in pacing::pressure(&feed.config, "", plans.len(), streams) {
+    for (key, what, fix) in pacing::connection_warnings(&feed.config, "", plans.len(), streams) {
         warn!(venue = %feed.id, key, fix, "{what}");
     }
 }

@@ -1,4 +1,4 @@
-//! Answers of REST in the log: every one is appended before anybody reads it. Does not retry: whoever asks knows when.
+//! REST responses in the log: each is appended before it is used. Does not retry: callers know when.
 
 use net::rest::RestError;
 use serde_json::json;
@@ -7,10 +7,10 @@ use venue::RestRequest;
 use super::feed::VenueFeed;
 use super::log::LogStopped;
 
-/// Why a request gave nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GetError {
-    /// No answer, or a refusal.
+    /// No response, or no success.
     #[error(transparent)]
     Rest(#[from] RestError),
     /// The log is closed.
@@ -31,9 +31,9 @@ impl GetError {
         self.rest().is_some_and(RestError::is_retryable)
     }
 
-    /// True when this request, and nothing else, is what the venue refuses.
-    pub(super) fn is_about_request(&self) -> bool {
-        self.rest().is_some_and(RestError::is_about_request)
+    /// See [`RestError::give_up_on_request`].
+    pub(super) fn give_up_on_request(&self) -> bool {
+        self.rest().is_some_and(RestError::give_up_on_request)
     }
 
     /// Why there was no connection, where that is the reason.
@@ -72,7 +72,7 @@ impl VenueFeed {
                 self.metrics.rest_errors.add(1);
                 self.report_ban(line);
                 let status = match &err {
-                    GetError::Rest(RestError::Refused { status, .. }) => Some(*status),
+                    GetError::Rest(RestError::Status { status, .. }) => Some(*status),
                     _ => None,
                 };
                 let detail = json!({
@@ -91,6 +91,6 @@ impl VenueFeed {
         let meta = request.meta(answer.url.clone(), answer.status);
         let seq = self.log.rest(answer.stamp, conn, &meta, &answer.body)?;
         self.log.wait_durable(seq)?;
-        Ok(answer.granted()?.body)
+        Ok(answer.error_for_status()?.body)
     }
 }

@@ -416,9 +416,9 @@ impl Slot {
                 }
                 Err(err) => {
                     self.server += 1;
-                    if let Some(refusal) = err.refusal() {
+                    if let Some(ban) = err.ban() {
                         // The address is banned, not this connection: the others would make it worse.
-                        feed.banned(place.line, refusal).await;
+                        feed.banned(place.line, ban).await;
                     }
                     let banned = feed.budget(place.line).banned().map(|ban| ban.wait);
                     let wait = wait_after(&err, backoff, banned);
@@ -467,6 +467,6 @@ async fn meanwhile<T>(session: &mut VenueSession, work: impl Future<Output = T>)
 
 fn wait_after(err: &HandshakeError, backoff: &mut Backoff, banned: Option<Duration>) -> Duration {
     let wait = backoff.next(&mut random);
-    // Behind a ban the turns are spread anyway.
+    // After a ban the turns are spread anyway.
     if err.is_retryable() { wait.max(banned.unwrap_or_default()) } else { HOPELESS }
 }

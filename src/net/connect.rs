@@ -14,8 +14,8 @@ use tokio_tungstenite::tungstenite::{self, http};
 
 use crate::connect_error::ConnectError;
 use crate::dial::{Dialer, Io, Route};
-use crate::pressure;
 use crate::text::TextAsBytes;
+use crate::throttle;
 use model::{MESSAGE_BYTES_MAX, Throttling};
 use ops::{BoxFuture, clock};
 /// What one read takes. tungstenite zeroes this much before every read, so large is slow at low rates; 32 KiB
@@ -119,7 +119,7 @@ async fn upgraded(target: &Target, dialer: &Dialer, tls: &Arc<ClientConfig>) -> 
         Err(tungstenite::Error::Http(answer)) => Err(ConnectError::Status {
             url: url.to_owned(),
             status: answer.status().as_u16(),
-            refusal: pressure::refusal(
+            ban: throttle::ban(
                 target.throttling,
                 answer.status().as_u16(),
                 answer.headers(),
@@ -200,9 +200,9 @@ mod tests {
         let err = refuse_with("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!(err.http_status(), Some(429));
         assert!(err.is_retryable());
-        assert_eq!(err.refusal().map(|r| r.wait), Some(std::time::Duration::from_secs(7)));
+        assert_eq!(err.ban().map(|r| r.wait), Some(std::time::Duration::from_secs(7)));
         let err = refuse_with("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").await;
-        assert_eq!((err.http_status(), err.refusal()), (Some(503), None));
+        assert_eq!((err.http_status(), err.ban()), (Some(503), None));
     }
 
     #[tokio::test]

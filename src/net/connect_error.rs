@@ -61,7 +61,7 @@ pub enum ConnectError {
         /// HTTP status.
         status: u16,
         /// What it means for everybody at this address, where it means something.
-        refusal: Option<Ban>,
+        ban: Option<Ban>,
     },
     /// The upgrade failed below HTTP.
     #[error("upgrade {url}: {source}")]
@@ -125,9 +125,9 @@ impl ConnectError {
     }
 
     /// Why this address may send no request for a while, where the venue says so.
-    pub fn refusal(&self) -> Option<&Ban> {
+    pub fn ban(&self) -> Option<&Ban> {
         match self {
-            ConnectError::Status { refusal, .. } => refusal.as_ref(),
+            ConnectError::Status { ban, .. } => ban.as_ref(),
             _ => None,
         }
     }

@@ -14,11 +14,11 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 
 use super::connect_error::ConnectError;
 use super::dial::{Dialer, Route};
-use crate::pressure;
+use crate::throttle;
 use model::Throttling;
 use ops::{BoxFuture, clock};
 
@@ -63,9 +63,9 @@ pub enum HttpError {
     },
 }
 
-/// An answer with its whole body.
+/// A response with its whole body.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// HTTP status.
     pub status: u16,
     /// All headers.
@@ -104,7 +104,7 @@ impl HttpClient {
         url: &'a str,
         headers: &'a [(&'static str, String)],
         max: usize,
-    ) -> BoxFuture<'a, Result<Answer, HttpError>> {
+    ) -> BoxFuture<'a, Result<Response, HttpError>> {
         Box::pin(async move {
             let place = Place::of(url)?;
             let whole = self.send_to(&place, method, headers, max);
@@ -131,7 +131,7 @@ impl HttpClient {
             let (sender, response) = self.start(&place, &method, headers).await?;
             let limit = self.dialer.limits.answer;
             let (head, body) = response.into_parts();
-            let retry_after = pressure::retry_after(&Throttling::NONE, &head.headers, clock::wall_ms());
+            let retry_after = throttle::retry_after(&Throttling::NONE, &head.headers, clock::wall_ms());
             let status = head.status.as_u16();
             let headers = head.headers;
             Ok(Reply { client: self, place, sender: Some(sender), body, limit, status, headers, retry_after })
@@ -144,7 +144,7 @@ impl HttpClient {
         method: Method,
         headers: &[(&'static str, String)],
         max: usize,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<Response, HttpError> {
         let (sender, response) = self.start(place, &method, headers).await?;
         let answer = read(place, response, max, self.dialer.limits.answer).await?;
         self.keep(sender, place).await;
@@ -157,7 +157,7 @@ impl HttpClient {
         place: &Place,
         method: &Method,
         headers: &[(&'static str, String)],
-    ) -> Result<(Sender, Response<Incoming>), HttpError> {
+    ) -> Result<(Sender, hyper::Response<Incoming>), HttpError> {
         loop {
             let kept = self.take(&place.peer);
             let reused = kept.is_some();
@@ -258,7 +258,12 @@ impl Reply<'_> {
     }
 }
 
-async fn read(place: &Place, response: Response<Incoming>, max: usize, limit: Duration) -> Result<Answer, HttpError> {
+async fn read(
+    place: &Place,
+    response: hyper::Response<Incoming>,
+    max: usize,
+    limit: Duration,
+) -> Result<Response, HttpError> {
     let status = response.status().as_u16();
     let (head, mut incoming) = response.into_parts();
     // A length the server claims is only a hint for the first allocation.
@@ -267,7 +272,7 @@ async fn read(place: &Place, response: Response<Incoming>, max: usize, limit: Du
     loop {
         match timeout(limit, incoming.frame()).await {
             Err(_) => return Err(place.late("the next piece of the answer", limit)),
-            Ok(None) => return Ok(Answer { status, headers: head.headers, body }),
+            Ok(None) => return Ok(Response { status, headers: head.headers, body }),
             Ok(Some(Err(source))) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
             Ok(Some(Ok(frame))) => {
                 let Some(data) = frame.data_ref() else { continue };

@@ -9,12 +9,12 @@ pub mod dial;
 pub mod exchange;
 pub mod http;
 pub mod pace;
-mod pressure;
 mod proxy;
 pub mod rest;
 pub mod server;
 mod settings;
 pub mod text;
+mod throttle;
 
 pub use self::proxy::Proxy;
 pub use self::settings::{General, Tls, Way};

@@ -1,8 +1,8 @@
-//! REST requests to one venue: within what the address may do, with time-outs.
+//! REST requests to one venue, within the rate limits of our addresses and with time-outs.
 //!
-//! The transport is [`crate::http`]'s, the budget [`crate::budget`]'s: no request leaves without its turn, and every answer
-//! tells the budget what the exchange counted and whether it bans. Bodies are read up to what one record holds and never
-//! further. Does not retry: whoever asks knows when.
+//! The transport is [`crate::http`]'s, the rate limits are [`crate::budget`]'s: no request leaves without its turn, and every
+//! response updates the budget with the used weight and with a ban, if any. Bodies are read up to the size of one record.
+//! Does not retry: callers know when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::budget::{self, Budget, Class};
 use crate::connect_error::{ConnectError, country};
 use crate::exchange::Exchange;
 use crate::http::{self, HttpClient, HttpError};
-use crate::pressure;
+use crate::throttle;
 
-/// Room for the meta JSON beside a body in one record.
+/// A record holds the meta JSON beside the body.
 const BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (64 << 10);
-/// What an error shows of a body.
+/// Bytes of a body shown in an error.
 const SHOWN_BYTES: usize = 200;
 
-/// Why a request gave nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
     /// Nothing came back, or not all of it.
@@ -35,17 +35,17 @@ pub enum RestError {
         /// Cause.
         source: HttpError,
     },
-    /// An answer that is no success: its status, or what its body says in spite of it.
-    #[error("{url}: HTTP status {status}{}{}{}", country(*status), of_whom(*is_the_exchanges), says(text))]
-    Refused {
+    /// A response that is no success, by its status or, with HTTP 200, by its body.
+    #[error("{url}: HTTP status {status}{}{}{}", country(*status), of_whom(*from_exchange), says(text))]
+    Status {
         /// The URL.
         url: String,
         /// HTTP status.
         status: u16,
-        /// What it means for everybody at this address, where it means something.
-        refusal: Option<Ban>,
-        /// False for what a CDN, a firewall or a proxy says in the exchange's place.
-        is_the_exchanges: bool,
+        /// The ban of our address that it announces, if any.
+        ban: Option<Ban>,
+        /// False for a response of a CDN, a firewall or a proxy.
+        from_exchange: bool,
         /// The start of the body.
         text: String,
     },
@@ -55,35 +55,32 @@ fn says(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
-fn of_whom(is_the_exchanges: bool) -> &'static str {
-    if is_the_exchanges { "" } else { " (not an answer of the exchange)" }
+fn of_whom(from_exchange: bool) -> &'static str {
+    if from_exchange { "" } else { " (not an answer of the exchange)" }
 }
 
 impl RestError {
-    /// False when the same request will fail again: the venue understood it and refused.
+    /// False when the same request would fail again: the venue understood it and refused.
     pub fn is_retryable(&self) -> bool {
         match self {
             RestError::Http { source: HttpError::TooLarge { .. }, .. } => false,
             RestError::Http { .. } => true,
-            RestError::Refused { status, refusal, is_the_exchanges, .. } => match status {
+            RestError::Status { status, ban, from_exchange, .. } => match status {
                 408 | 418 | 429 | 500.. => true,
                 451 => false,
-                _ => refusal.is_some() || !is_the_exchanges,
+                _ => ban.is_some() || !from_exchange,
             },
         }
     }
 
-    /// True when it is the exchange's own answer to this request, whoever asks: not one about our address, and no page of
-    /// somebody on the way.
+    /// True when the exchange itself rejected this request for good: no ban of our address, no page of a CDN or proxy.
     pub fn is_final(&self) -> bool {
-        let of_the_address = matches!(self, RestError::Refused { refusal: Some(_), .. });
-        !self.is_retryable() && !of_the_address
+        !self.is_retryable() && !matches!(self, RestError::Status { ban: Some(_), .. })
     }
 
-    /// True when this request, and nothing else, is what the exchange forbids: with its own code, or with 403, which holds
-    /// everybody back.
-    pub fn is_about_request(&self) -> bool {
-        self.is_final() || matches!(self, RestError::Refused { status: 403, .. })
+    /// Final, or 403: do not retry this request soon; retrying may extend a ban.
+    pub fn give_up_on_request(&self) -> bool {
+        self.is_final() || matches!(self, RestError::Status { status: 403, .. })
     }
 
     /// Why there was no connection, where that is the reason.
@@ -95,8 +92,8 @@ impl RestError {
     }
 }
 
-/// What came back, whatever its status.
-pub struct Answer {
+/// A response of any status.
+pub struct Response {
     /// Without secrets.
     pub url: String,
     /// HTTP status.
@@ -105,31 +102,31 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// When the last byte came.
     pub stamp: Stamp,
-    refusal: Option<Ban>,
-    is_the_exchanges: bool,
+    ban: Option<Ban>,
+    from_exchange: bool,
 }
 
-impl Answer {
-    /// The answer, if it is one to what was asked.
+impl Response {
+    /// The response, if it is a success.
     ///
     /// # Errors
-    /// [`RestError::Refused`].
-    pub fn granted(self) -> Result<Answer, RestError> {
-        if self.refusal.is_none() && self.is_the_exchanges && (200..300).contains(&self.status) {
+    /// [`RestError::Status`].
+    pub fn error_for_status(self) -> Result<Response, RestError> {
+        if self.ban.is_none() && self.from_exchange && (200..300).contains(&self.status) {
             return Ok(self);
         }
         let shown = self.body.get(..SHOWN_BYTES.min(self.body.len())).unwrap_or_default();
         let text = String::from_utf8_lossy(shown).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let Answer { url, status, refusal, is_the_exchanges, .. } = self;
-        Err(RestError::Refused { url, status, refusal, is_the_exchanges, text })
+        let Response { url, status, ban, from_exchange, .. } = self;
+        Err(RestError::Status { url, status, ban, from_exchange, text })
     }
 }
 
 /// Requests to one venue.
 pub struct RestClient {
-    /// One per redundant line: a line's token must come the way its socket goes.
+    /// One per redundant line: a line's token must be requested from the address that its socket uses.
     http: [HttpClient; 2],
-    /// Of the addresses that they leave by.
+    /// Rate limits of the addresses that they use.
     budgets: [Arc<Budget>; 2],
     class: Class,
     /// Scheme and host.
@@ -140,7 +137,7 @@ pub struct RestClient {
 }
 
 impl RestClient {
-    /// A client for an exchange as configured: its base, its proxies, what its addresses may do.
+    /// A client for an exchange as configured: its base, its proxies, its rate limits.
     pub fn new(exchange: &Exchange, tls: &Arc<ClientConfig>, class: Class) -> Self {
         Self {
             http: exchange.dialers().map(|d| HttpClient::new(d, Arc::clone(tls))),
@@ -152,31 +149,31 @@ impl RestClient {
         }
     }
 
-    /// How long nothing is asked, where the exchange wants that.
+    /// How long a ban lasts; zero without one.
     pub fn banned_for(&self) -> Duration {
         let [first, _] = &self.budgets;
         first.banned().map_or(Duration::ZERO, |ban| ban.wait)
     }
 
-    /// Waits for its turn, sends `request` and returns its answer. Does not log.
+    /// Waits for its turn, sends `request` and returns the response. Does not log.
     ///
     /// # Errors
-    /// [`RestError::Http`] and [`RestError::Refused`].
+    /// [`RestError::Http`] and [`RestError::Status`].
     ///
     /// # Cancel safety
     /// Dropping the future drops the request.
-    pub async fn ask(&self, request: &RestRequest) -> Result<Answer, RestError> {
-        self.send_over(0, request).await?.granted()
+    pub async fn ask(&self, request: &RestRequest) -> Result<Response, RestError> {
+        self.send_over(0, request).await?.error_for_status()
     }
 
-    /// The answer to `request`, whatever it is, the way line `line` (0 or 1) goes.
+    /// The response to `request`, of any status, over line `line` (0 or 1).
     ///
     /// # Errors
     /// [`RestError::Http`].
     ///
     /// # Cancel safety
     /// Dropping the future drops the request.
-    pub fn send_over<'a>(&'a self, line: u32, request: &'a RestRequest) -> BoxFuture<'a, Result<Answer, RestError>> {
+    pub fn send_over<'a>(&'a self, line: u32, request: &'a RestRequest) -> BoxFuture<'a, Result<Response, RestError>> {
         Box::pin(async move {
             let ([first, second], [first_budget, second_budget]) = (&self.http, &self.budgets);
             let (client, budget) = if line == 0 { (first, first_budget) } else { (second, second_budget) };
@@ -188,18 +185,18 @@ impl RestClient {
             };
             let sent = client.send(method, &url, &self.headers, BODY_BYTES_MAX).await;
             let stamp = Stamp::now();
-            let used = sent.as_ref().ok().and_then(|answer| pressure::used(self.throttling, &answer.headers));
-            // Whoever got no answer may have been counted as late as this.
+            let used = sent.as_ref().ok().and_then(|response| throttle::used(self.throttling, &response.headers));
+            // A request that timed out may still have been counted, as late as now.
             budget.answered(turn, used).await;
-            let http::Answer { status, headers, body } =
+            let http::Response { status, headers, body } =
                 sent.map_err(|source| RestError::Http { url: url.clone(), source })?;
-            let is_the_exchanges = pressure::is_the_exchanges(status, &body);
-            let is_of_one = is_the_exchanges && request.symbol.is_some();
-            let refusal = pressure::refusal(self.throttling, status, &headers, &body, clock::wall_ms(), is_of_one);
-            if let Some(ban) = &refusal {
+            let from_exchange = throttle::from_exchange(status, &body);
+            let is_per_symbol = from_exchange && request.symbol.is_some();
+            let ban = throttle::ban(self.throttling, status, &headers, &body, clock::wall_ms(), is_per_symbol);
+            if let Some(ban) = &ban {
                 budget.ban(ban.clone()).await;
             }
-            Ok(Answer { url, status, body, stamp, refusal, is_the_exchanges })
+            Ok(Response { url, status, body, stamp, ban, from_exchange })
         })
     }
 }

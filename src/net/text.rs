@@ -3,7 +3,7 @@
 //! it to say, so below the library each text frame becomes a binary one, and which they were is kept for whoever takes
 //! the messages.
 //!
-//! Only opcodes of data frames are changed, behind the answer that switches protocols; everything else stays the library's.
+//! Only opcodes of data frames are changed, after the answer that switches protocols; everything else stays the library's.
 
 use std::collections::VecDeque;
 use std::io;
@@ -79,7 +79,7 @@ impl Headers {
                     continue;
                 }
                 At::Head { mut seen, mut status, mut ends } => {
-                    // Behind `HTTP/1.1 `.
+                    // After `HTTP/1.1 `.
                     if let Some(digit) = seen.checked_sub(9).and_then(|i| status.get_mut(usize::from(i))) {
                         *digit = *first;
                     }

@@ -13,7 +13,7 @@
 //! replay sees the same rows, and nothing in a part of the main log depends on when a gap was repaired.
 //!
 //! Exactly once: a body is appended before its gap's event, and the event ends the gap. After a stop or a crash between
-//! the two fetching goes on behind the bodies that the log has; a row that is fetched again all the same has an id of
+//! the two fetching goes on after the bodies that the log has; a row that is fetched again all the same has an id of
 //! the gap in work, and is removed ([`fold::dedupe`]). A gap whose event is in the log is not requested again. Rows
 //! that the main log delivers after all, later than a gap is reported, are in both logs; its manifest counts them
 //! (`filled` of the gap).
@@ -86,18 +86,17 @@ enum Left {
     Stopped,
     /// The log takes nothing (a full disk): it is requested again later.
     Log(CompactError),
-    /// No answer that is one: it is requested again later, the others meanwhile. Much later where the request
-    /// `costs_a_ban`.
-    Unanswered { why: String, costs_a_ban: bool },
+    /// No usable response: requested again later, much later with `give_up_on_request`; other gaps go on meanwhile.
+    Unanswered { why: String, give_up_on_request: bool },
     /// The venue refused for good.
     Refused(String),
 }
 
 /// How long a gap waits that got no answer once more.
-fn pause_after(wanted: &mut WantedRepair, costs_a_ban: bool) -> Duration {
+fn pause_after(wanted: &mut WantedRepair, give_up_on_request: bool) -> Duration {
     let (times, since) = wanted.failed.unwrap_or((0, Instant::now()));
     wanted.failed = Some((times.saturating_add(1), since));
-    match costs_a_ban {
+    match give_up_on_request {
         true => after_refusal(times),
         false => PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(times)).min(PAUSE_MAX),
     }
@@ -163,8 +162,8 @@ impl Repairer {
                         break;
                     }
                 }
-                Err(Left::Unanswered { why, costs_a_ban }) => {
-                    let pause = pause_after(&mut wanted, costs_a_ban);
+                Err(Left::Unanswered { why, give_up_on_request }) => {
+                    let pause = pause_after(&mut wanted, give_up_on_request);
                     let MissingRange { symbol, from, to, .. } = &wanted.gap;
                     warn!(venue = %self.venue.id(), symbol, from, to, error = why, again_s = pause.as_secs(),
                         "a repair got no answer and waits, others go on");
@@ -208,7 +207,7 @@ impl Repairer {
         loop {
             match self.pass(pages).await {
                 Ok(()) => {}
-                Err(Left::Unanswered { why, costs_a_ban }) => {
+                Err(Left::Unanswered { why, give_up_on_request }) => {
                     pages.again();
                     if failed.is_some_and(|(_, since)| since.elapsed() > PATIENCE) {
                         // Of one that was fetched in part the next start would fetch that part twice.
@@ -218,7 +217,7 @@ impl Repairer {
                         };
                         return Ok(done(pages.got(), Some(why)));
                     }
-                    return Err(Left::Unanswered { why, costs_a_ban });
+                    return Err(Left::Unanswered { why, give_up_on_request });
                 }
                 Err(Left::Refused(why)) => return Ok(done(pages.got(), Some(why))),
                 Err(left) => return Err(left),
@@ -256,7 +255,11 @@ impl Repairer {
                 let why = format!("the answer does not decode: {err}");
                 // Rows come in lists. An object says why there are none.
                 let is_refusal = body.trim_ascii_start().starts_with(b"{");
-                return Err(if is_refusal { Left::Refused(why) } else { Left::Unanswered { why, costs_a_ban: false } });
+                return Err(if is_refusal {
+                    Left::Refused(why)
+                } else {
+                    Left::Unanswered { why, give_up_on_request: false }
+                });
             }
             let new = pages.answered(&request, &rows, body.len());
             if new > 0 {
@@ -276,14 +279,14 @@ impl Repairer {
                 () = self.shutdown.wait() => return Err(Left::Stopped),
                 answer = self.rest.ask(request) => answer,
             };
-            let (why, costs_a_ban) = match answer {
+            let (why, give_up_on_request) = match answer {
                 Ok(a) => return Ok((request.meta(a.url, a.status), a.body, a.stamp.0)),
                 Err(err) if err.is_final() => return Err(Left::Refused(err.to_string())),
-                Err(err) => (err.to_string(), err.is_about_request()),
+                Err(err) => (err.to_string(), err.give_up_on_request()),
             };
             let wait = backoff.next(&mut random).max(self.rest.banned_for());
-            if costs_a_ban || since.elapsed() + wait > TURN {
-                return Err(Left::Unanswered { why, costs_a_ban });
+            if give_up_on_request || since.elapsed() + wait > TURN {
+                return Err(Left::Unanswered { why, give_up_on_request });
             }
             warn!(venue = %self.venue.id(), error = why, wait_s = wait.as_secs(), "a repair waits for the venue");
             if self.pause(wait).await {

@@ -1,7 +1,7 @@
 //! The ledger as the processes of one machine share it: a small file of fixed size, locked for the moment of each change.
 //!
 //! ```text
-//! byte 0        "<seq> <bytes> <crc32>\n{json}"     slot 0, SLOT_BYTES, zeros behind it
+//! byte 0        "<seq> <bytes> <crc32>\n{json}"     slot 0, SLOT_BYTES, zeros after it
 //! byte 131072   the same                            slot 1: each change is written to the older slot
 //! ```
 //! Written in place and all of it allocated at once, so that a full disk does not end the sharing; a process that is killed

@@ -111,7 +111,7 @@ impl Window {
         }
         let mut leaves: Vec<i64> = self.all().map(|s| s.0 + quota.per_ns).filter(|at| *at > from).collect();
         leaves.sort_unstable();
-        // Behind everything that is known there is room.
+        // After everything that is known there is capacity.
         leaves.iter().copied().find(has_room).or(leaves.last().copied()).unwrap_or(from)
     }
 
@@ -187,7 +187,7 @@ pub(super) struct Ledger {
     rest: Window,
     upgrades: Window,
     ban: Option<Ban>,
-    /// Bans so far: what was granted before one does not hold behind it.
+    /// Bans so far: what was granted before a ban does not hold after it.
     bans: u64,
     /// Promises so far.
     promises: u64,
@@ -502,7 +502,7 @@ mod tests {
         l.owner = Owner(7, 2);
         l.forget_dead(|owner| owner == Owner(7, 2));
         let [first, second] = [(); 2].map(|()| ask(&mut l));
-        assert_eq!((first.at_ns, second.at_ns), (S, 2 * S), "behind the one that was used");
+        assert_eq!((first.at_ns, second.at_ns), (S, 2 * S), "after the one that was used");
         l.abandon(&[second.number]);
         assert_eq!(ask(&mut l).at_ns, 2 * S);
         // Whose promise was taken for a dead one's asks again.

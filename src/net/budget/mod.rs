@@ -12,7 +12,7 @@
 //! Exchanges count for an IP address: venues of one exchange ([`Exchange::name`]) that leave over the same proxy, or over
 //! none, share one [`Budget`], and those that leave elsewhere do not. What an exchange says of the weight it counted corrects
 //! ours, so that others at our address are seen too. A ban is waited for before anything is reserved, by REST and by
-//! upgrades alike; behind it upgrades come as far apart as always.
+//! upgrades alike; after it upgrades come as far apart as always.
 //!
 //! Where the file cannot be used (another user's, a disk that fails) the process goes on with what it knows, and says so.
 
@@ -31,8 +31,8 @@ pub use self::ledger::Class;
 use self::ledger::{BAN_MAX_NS, Grant, Ledger, Quota, Slot, What};
 use crate::exchange::{Allowance, Exchange};
 use crate::pace::Pacer;
-use crate::pressure::Used;
 use crate::proxy::Proxy;
+use crate::throttle::Used;
 use model::Ban;
 use ops::telemetry::RateLimited;
 use ops::{clock, supervise};

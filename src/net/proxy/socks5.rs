@@ -1,6 +1,6 @@
 //! SOCKS5 as a client: greeting, user name and password, CONNECT (RFC 1928, RFC 1929).
 //!
-//! Only CONNECT; never UDP, BIND or GSSAPI. The answers are read field by field, so nothing behind them is taken.
+//! Only CONNECT; never UDP, BIND or GSSAPI. The answers are read field by field, so nothing after them is taken.
 
 use std::net::IpAddr;
 

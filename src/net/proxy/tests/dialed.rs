@@ -139,7 +139,7 @@ async fn an_exchange_that_refuses_the_country_is_not_taken_for_a_broken_proxy() 
         let err = ws(&through(&url), port).await.unwrap_err();
         assert!(matches!(err, ConnectError::Status { .. }), "{err}");
         assert!(err.to_string().contains("another exit"), "{err}");
-        assert!(err.refusal().unwrap().wait >= Duration::from_secs(60), "asking quickly makes it worse");
+        assert!(err.ban().unwrap().wait >= Duration::from_secs(60), "asking quickly makes it worse");
         assert_eq!(rest(&through(&url), port).await.unwrap().to_string(), status[..3]);
     }
 }

@@ -1,5 +1,6 @@
-//! What an exchange says of being asked too often: how long to stay away, how much of its weight is used, whether an
-//! answer is a refusal at all, and whether it is the exchange's. The only place that reads `Retry-After`. Pure: headers and bytes in, durations out.
+//! Throttling by the exchange: whether a response bans us and for how long, how much of the request weight is used, and
+//! whether the response is the exchange's own. The only place that reads `Retry-After`. Pure: headers and bytes in, durations
+//! out.
 //!
 //! ```text
 //! Retry-After: 7 | 1.5 | Sun, 06 Nov 1994 08:49:37 GMT | 1796008942 | 1796008942123      seconds, a date, the time of the reset
@@ -13,20 +14,20 @@ use tokio_tungstenite::tungstenite::http::HeaderMap;
 
 /// The longest ban that an exchange documents (Binance: "from 2 minutes to 3 days").
 const BAN_MAX: Duration = Duration::from_secs(3 * 86_400);
-/// What is longer than any ban is a slip, and nobody is left alone for years because of one.
+/// The wait where one longer than any ban is sent: a slip of the exchange, which must not stop recording for years.
 const ABSURD: Duration = Duration::from_secs(3_600);
 /// A ban lasts at least this long.
 const BAN_MIN: Duration = Duration::from_secs(1);
-/// The wait where none is said.
+/// The wait where none is sent.
 const UNSAID: Duration = Duration::from_secs(60);
 /// Numbers from here on are no delay but a time: 2001-09-09, in seconds since 1970.
 const TIME_S: f64 = 1e9;
 /// Refusals are short; what is longer is an answer.
 const REFUSAL_BYTES_MAX: usize = 4 << 10;
 
-/// Whether an answer is one of the exchange's API: a whole JSON document and, without success, one that gives the reason in
+/// Whether a response is one of the exchange's API: a whole JSON document and, without success, one that gives the reason in
 /// `code` or `label`. Pages of a CDN, a firewall or a proxy are not, nor is a body that is empty or cut, whatever the status.
-pub(crate) fn is_the_exchanges(status: u16, body: &[u8]) -> bool {
+pub(crate) fn from_exchange(status: u16, body: &[u8]) -> bool {
     if (200..300).contains(&status) {
         let is_document = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
         return is_document && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
@@ -34,22 +35,22 @@ pub(crate) fn is_the_exchanges(status: u16, body: &[u8]) -> bool {
     Said::of(body).is_some_and(|said| said.text("code").or_else(|| said.text("label")).is_some())
 }
 
-/// Whether an answer says that we ask too often (429, 418 and what means the same with another status), or that this address
-/// is not welcome (403, 451): asking on makes all of them worse. `is_of_one`: the exchange's own answer to what was asked of
-/// one symbol, whose 403 says nothing about the address.
-pub(crate) fn refusal(
+/// The ban that a response announces: too many requests (429, 418 and what means the same with another status), or an
+/// address that is not allowed (403, 451). Requests during a ban extend it. `is_per_symbol`: the exchange's own response to
+/// a request about one symbol, whose 403 says nothing about the address.
+pub(crate) fn ban(
     known: &Throttling,
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
     now_ms: i64,
-    is_of_one: bool,
+    is_per_symbol: bool,
 ) -> Option<Ban> {
     let said = (!(200..300).contains(&status) || body.len() <= REFUSAL_BYTES_MAX).then(|| Said::of(body)).flatten();
-    let code = said.as_ref().and_then(|said| said.refusal(known));
+    let code = said.as_ref().and_then(|said| said.throttled(known));
     let why = match (status, &code) {
         (200..300, Some(code)) => format!("code {code} with HTTP status {status}"),
-        (403, None) if is_of_one => return None,
+        (403, None) if is_per_symbol => return None,
         (403 | 418 | 429 | 451, _) => format!("HTTP status {status}"),
         (_, Some(code)) => format!("HTTP status {status}, code {code}"),
         _ => return None,
@@ -57,12 +58,12 @@ pub(crate) fn refusal(
     let until =
         said.and_then(|said| said.until_ms(known)).map(|ms| sane(ms.saturating_sub(now(headers, now_ms)) as f64 / 1e3));
     let said = retry_after(known, headers, now_ms).max(until);
-    // A ban that is over when it is said is none: who is asked on every second makes it longer.
+    // A 418 whose wait is over on arrival is not believed: a request each second would extend the ban.
     let wait = said.filter(|wait| status != 418 || !wait.is_zero()).unwrap_or(UNSAID).max(BAN_MIN);
     Some(Ban { wait, why })
 }
 
-/// For how long the headers ask us to stay away: the longest of all that say so. `now_ms`: our clock, for answers without a
+/// The longest wait that the headers demand. `now_ms`: our clock, for answers without a
 /// `Date` of their own.
 pub(crate) fn retry_after(known: &Throttling, headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     let now_ms = now(headers, now_ms);
@@ -130,8 +131,8 @@ impl Said {
         }
     }
 
-    /// What it says, when that is that we ask too often.
-    fn refusal(&self, known: &Throttling) -> Option<String> {
+    /// The code that means too many requests, if it has one.
+    fn throttled(&self, known: &Throttling) -> Option<String> {
         let is = |said: &str, pattern: &str| {
             said.len() == pattern.len() && said.bytes().zip(pattern.bytes()).all(|(s, p)| p == b'?' || s == p)
         };
@@ -252,7 +253,7 @@ mod tests {
         let body =
             format!(r#"{{"code":-1003,"msg":"Way too much request weight used; IP banned until {now}. Please"}}"#);
         let wait = |pairs: &[(&'static str, &str)], body: &str| {
-            refusal(&KNOWN, 418, &headers(pairs), body.as_bytes(), NOW_MS, false).unwrap().wait.as_secs_f64()
+            ban(&KNOWN, 418, &headers(pairs), body.as_bytes(), NOW_MS, false).unwrap().wait.as_secs_f64()
         };
         assert_eq!(wait(&[("retry-after", "30")], &body), 90.0);
         assert_eq!(wait(&[("retry-after", "120")], &body), 120.0);
@@ -263,15 +264,14 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "0")], ""), 60.0, "a ban is not over when it is said");
         let over = r#"{"code":-1003,"msg":"Way too much request weight used; IP banned until 1795999999000."}"#;
         assert_eq!(wait(&[], over), 60.0);
-        let busy = refusal(&KNOWN, 429, &headers(&[("retry-after", "0")]), b"", NOW_MS, false).unwrap();
+        let busy = ban(&KNOWN, 429, &headers(&[("retry-after", "0")]), b"", NOW_MS, false).unwrap();
         assert_eq!(busy.wait.as_secs_f64(), 1.0);
     }
 
     #[test]
     fn a_throttle_is_one_whatever_its_http_status_and_an_answer_is_none() {
-        let why = |status, body: &str| {
-            refusal(&KNOWN, status, &HeaderMap::new(), body.as_bytes(), NOW_MS, true).map(|r| r.why)
-        };
+        let why =
+            |status, body: &str| ban(&KNOWN, status, &HeaderMap::new(), body.as_bytes(), NOW_MS, true).map(|r| r.why);
         for code in [r#""429000""#, "429000", r#""429001""#, r#""429002""#] {
             let body = format!(r#"{{"code":{code},"msg":"Too many requests in a short period of time"}}"#);
             assert!(why(200, &body).unwrap().starts_with("code 42900"), "{body}");
@@ -284,8 +284,8 @@ mod tests {
         for status in [418, 429, 451] {
             assert_eq!(why(status, "").unwrap(), format!("HTTP status {status}"));
         }
-        let forbidden = |body: &[u8], is_of_one| {
-            refusal(&KNOWN, 403, &HeaderMap::new(), body, NOW_MS, is_of_one).map(|ban| ban.why)
+        let forbidden = |body: &[u8], is_per_symbol| {
+            ban(&KNOWN, 403, &HeaderMap::new(), body, NOW_MS, is_per_symbol).map(|ban| ban.why)
         };
         let its_own = br#"{"label":"FORBIDDEN","message":"x"}"#;
         assert_eq!(forbidden(its_own, true), None, "of one symbol only");
@@ -304,15 +304,11 @@ mod tests {
             assert_eq!(why(status, body), None, "{status} {body:.60}");
         }
         let body = br#"{"code":"429000"}"#;
-        assert_eq!(
-            refusal(&Throttling::NONE, 200, &HeaderMap::new(), body, NOW_MS, false),
-            None,
-            "of another exchange"
-        );
+        assert_eq!(ban(&Throttling::NONE, 200, &HeaderMap::new(), body, NOW_MS, false), None, "of another exchange");
     }
 
     #[test]
-    fn a_page_of_somebody_on_the_way_is_no_answer_of_the_exchange_whatever_its_status() {
+    fn a_page_of_a_cdn_or_proxy_is_no_response_of_the_exchange_whatever_its_status() {
         let html = "<html><body>maintenance</body></html>";
         for (status, body) in [
             (200, html),
@@ -326,7 +322,7 @@ mod tests {
             (404, "{}"),
             (403, r#"{"message":"Forbidden"}"#),
         ] {
-            assert!(!is_the_exchanges(status, body.as_bytes()), "{status} {body}");
+            assert!(!from_exchange(status, body.as_bytes()), "{status} {body}");
         }
         for (status, body) in [
             (200, " []"),
@@ -335,7 +331,7 @@ mod tests {
             (400, r#"{"code":-1121,"msg":"Invalid symbol."}"#),
             (403, r#"{"label":"FORBIDDEN","message":"x"}"#),
         ] {
-            assert!(is_the_exchanges(status, body.as_bytes()), "{status} {body}");
+            assert!(from_exchange(status, body.as_bytes()), "{status} {body}");
         }
     }
 
