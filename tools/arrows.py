@@ -17,7 +17,7 @@ import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# What each crate may depend on, of ours. The order is that of the data: nothing names what stands behind it.
+# What each crate may depend on, of ours. The order is that of the data: nothing names what is downstream of it.
 MAY = {
     "wal-format": set(),
     "http-doors": set(),

@@ -53,7 +53,7 @@ PLACE = re.compile(r"\b(?:fs|regular|durable|File|TableFile)::\w+\([^;\n]*\.plac
 WORK = re.compile(r"\bwork\(\)\.join\((?!\"|DIR\))")
 
 
-def rooms():
+def crates():
     """Source files of every crate that knows the lake, tests aside."""
     for name, folder in manifests().items():
         depends = tomllib.loads((folder / "Cargo.toml").read_text()).get("dependencies", {})
@@ -66,7 +66,7 @@ def rooms():
 def main():
     may = {path: why for why, paths in MAY.items() for path in paths.split()}
     wrong, touching = [], set()
-    for path in rooms():
+    for path in crates():
         name = str(path.relative_to(ROOT))
         if "/tests/" in name or name.endswith(("tests.rs", "conformance.rs")):
             continue

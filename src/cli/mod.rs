@@ -1,4 +1,4 @@
-//! One file per subcommand: its arguments and a call into the room that does the work.
+//! One file per subcommand: its arguments and a call into the crate that does the work.
 //!
 //! Exit codes: 0 success, 1 failure with one plain sentence and what to do, 2 usage (arguments or configuration), from
 //! 10 on what a service manager may want to distinguish, 130 stopped by a signal where work can go on (`history`). The

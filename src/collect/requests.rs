@@ -1,5 +1,5 @@
 //! What other processes ask of the collector: a snapshot, because the compactor found a gap in the depth updates of
-//! a symbol and wants a fresh book behind it; and an event in the log, because only the collector writes it.
+//! a symbol and wants a fresh book after it; and an event in the log, because only the collector writes it.
 //!
 //! A request is an empty file `requests/snapshot-<symbol, percent-encoded>` in the log's directory. It is removed
 //! when it is taken, and asking twice is asking once. An event is a file `requests/pressure-<ns>-<service>.json` with

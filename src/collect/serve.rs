@@ -2,7 +2,7 @@
 //!
 //! Recording comes first: a port that is in use is a warning and another port, never a refusal to start. The
 //! address that was taken is in one small file per venue beside the logs; a file that a killed collector left
-//! behind is overwritten by the next one and believed by nobody who gets no answer.
+//! after is overwritten by the next one and believed by nobody who gets no answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

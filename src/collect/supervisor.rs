@@ -93,7 +93,7 @@ async fn keep_line(feed: Arc<VenueFeed>, place: Place, stream_table: Arc<StreamT
         if supervisor.once(Task::Connection, of, slot.keep()).await.is_ok() {
             return;
         }
-        // What was not written down before was so when the task's state went; this one begins behind the last frame.
+        // What was not written down before was so when the task's state went; this one begins after the last frame.
         let last_ns = feed.metrics.last_ns(place);
         let lost = GapStart { cause: Cause::Lost, from_ns: if last_ns > 0 { last_ns } else { Stamp::now().0 } };
         gap = Some(lost);

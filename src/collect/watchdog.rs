@@ -122,7 +122,7 @@ impl Streams {
         Self { stats: Vec::new(), index: HashMap::default() }.with(names, key)
     }
 
-    /// These streams and some more behind them; names that are known already stay where they are, and start again where
+    /// These streams and some more after them; names that are known already stay where they are, and start again where
     /// they had been given up.
     pub fn with<'a>(
         &self,
@@ -269,7 +269,7 @@ impl Watchdog {
         self.last_activity = now;
     }
 
-    /// Streams were added behind the others; they owe frames from `now` on.
+    /// Streams were added after the others; they owe frames from `now` on.
     pub fn added(&mut self, now: Instant, quiet: impl Iterator<Item = bool>) {
         self.watched.extend(quiet.map(|quiet| Watched { frames: 0, since: now, reported: false, quiet }));
     }

@@ -16,7 +16,7 @@
 //! a manifest that another one already follows. That is reported, and is no fault.
 //!
 //! A part that was rewritten (`replay --rewrite`) or whose manifest was rebuilt (`verify --repair`) names the
-//! manifests it replaces, so that the part behind it, which names one of them, and heads noted earlier
+//! manifests it replaces, so that the part after it, which names one of them, and heads noted earlier
 //! still fit; how many there are is reported.
 //!
 //! Others may publish, retire and rewrite meanwhile. What is looked at first is many moments, not one (`snapshot`); so

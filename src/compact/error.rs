@@ -113,7 +113,7 @@ pub enum CompactError {
         /// Why not.
         source: LakeError,
     },
-    /// What a manifest remembers for the part behind it is damaged.
+    /// What a manifest remembers for the part after it is damaged.
     #[error("read the continuation of the manifest of {of}")]
     Continuation {
         /// The manifest.
@@ -149,14 +149,14 @@ pub enum CompactError {
         /// The ack it holds.
         place: String,
     },
-    /// Another copy of the log was first. Trying again cures it: the next start goes on behind what is published.
+    /// Another copy of the log was first. Trying again cures it: the next start goes on after what is published.
     #[error(
         "records {first} to {end} are published in part since this part was begun, by another copy of this log: it is gathered again without them"
     )]
     PublishedMeanwhile {
         /// Seq of the part's first record.
         first: u64,
-        /// Seq behind its last.
+        /// Seq after its last.
         end: u64,
     },
     /// The directory of the lake is not the one that was begun with.

@@ -24,7 +24,7 @@ use lake::{Hour, LakeError, PartManifest};
 /// The published ranges of a log around some of its records.
 #[derive(Debug, Default)]
 pub struct Coverage {
-    /// First seq and the first one behind, ascending.
+    /// First seq and the first one after, ascending.
     ranges: Vec<(u64, u64)>,
     /// Manifests that are not evidence, with the reason.
     pub unusable: Vec<String>,
@@ -61,7 +61,7 @@ impl Coverage {
         Ok(coverage)
     }
 
-    /// Adds a manifest behind the range that it is linked to, if any; returns its range.
+    /// Adds a manifest after the range that it is linked to, if any; returns its range.
     fn add(&mut self, linked: Option<usize>, first: u64, end: u64) -> usize {
         match linked.and_then(|at| Some((at, self.ranges.get_mut(at)?))) {
             Some((at, range)) => {

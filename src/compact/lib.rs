@@ -22,7 +22,7 @@
 //! ([`resume`]). Published names depend only on where a part begins, so publishing again gives the same files.
 //!
 //! Why nothing is lost: a position is acknowledged only when its part is published, and a segment goes only when
-//! manifests on disk cover it ([`retire`], [`evidence`]). So the log always holds everything behind the newest
+//! manifests on disk cover it ([`retire`], [`evidence`]). So the log always holds everything after the newest
 //! manifest; pieces and states are a cache that makes restarts cheap, and one that cannot be used is quarantined.
 #![forbid(unsafe_code)]
 

@@ -88,7 +88,7 @@ impl CompactWorker {
                 self.show(Activity::Stopped, Some(error_chain(&err)));
                 return Err(CompactError::Of { id: self.id, source: Box::new(err) });
             }
-            // The next start quarantines a damaged piece, or goes on behind what another copy published, and reads the
+            // The next start quarantines a damaged piece, or goes on after what another copy published, and reads the
             // log again.
             if self.mode == Mode::Drain && err.starting_over_cures() && again < AGAIN_MAX {
                 again += 1;
@@ -298,7 +298,7 @@ impl CompactWorker {
         match start {
             Start::Beginning => Ok(Gatherer::new(self.venue, self.kind, settings, &Continuation::default())?),
             Start::Behind { continuation, .. } => Gatherer::new(self.venue, self.kind, settings, continuation)
-                .map_err(CompactError::step("go on behind the newest manifest")),
+                .map_err(CompactError::step("go on after the newest manifest")),
             Start::Inside(state) => state
                 .restore(self.venue, self.kind, settings)
                 .map_err(CompactError::step("restore the state of the open part")),

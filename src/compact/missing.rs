@@ -39,7 +39,7 @@ pub enum EvidenceMissing {
     },
     /// Published files that no manifest names, and a log that cannot give them again.
     #[error(
-        "published files behind the newest manifest are named by none, and the log no longer has what they hold: their manifest is missing\n  where: {path} and {others} others\n  fix:   put the manifest back, or tapedeck verify --repair makes it again from the files; or give them up with tapedeck compactor --accept-loss {log}, which quarantines them"
+        "published files after the newest manifest are named by none, and the log no longer has what they hold: their manifest is missing\n  where: {path} and {others} others\n  fix:   put the manifest back, or tapedeck verify --repair makes it again from the files; or give them up with tapedeck compactor --accept-loss {log}, which quarantines them"
     )]
     Orphans {
         /// The first of them.

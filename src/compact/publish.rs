@@ -35,7 +35,7 @@ use wal_format::{durable, regular};
 /// Why a part ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartEnd {
-    /// The next record is of another hour, or behind a boundary inside it: young gaps wait in the next part.
+    /// The next record is of another hour, or after a boundary inside it: young gaps wait in the next part.
     Hour,
     /// The log ends, as far as anybody knows: nothing will fill a gap.
     Log,

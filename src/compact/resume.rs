@@ -16,7 +16,7 @@
 //! be of use and is not (a damaged state, one of another version, a damaged piece) is quarantined and named
 //! ([`super::quarantine`]), with the pieces beside it. A newest manifest that cannot be read, and an ack beyond
 //! everything that neither the lake nor the log holds, stop the log ([`EvidenceMissing`]): to go on would be to publish
-//! twice, or to call lost what lies on a disk that is not mounted. So do published files behind the newest manifest
+//! twice, or to call lost what lies on a disk that is not mounted. So do published files after the newest manifest
 //! that the log cannot give again; those that it can were left by an interrupted publish and are removed.
 //!
 //! Whose a file is say log, venue and runs. Manifests of another copy of this log (it was restored from a backup, or is
@@ -85,7 +85,7 @@ pub struct Evidence {
     pub newest: Option<Newest>,
     /// What is staged, oldest part first.
     pub staged: Vec<Staged>,
-    /// Published files of this log behind the newest manifest that no manifest names: their keys.
+    /// Published files of this log after the newest manifest that no manifest names: their keys.
     pub orphans: Vec<String>,
     /// The stored ack, if it can be read and speaks about this log.
     pub ack: Option<Position>,
@@ -110,7 +110,7 @@ impl Evidence {
 pub enum Start {
     /// Nothing of this log was ever published or staged.
     Beginning,
-    /// Behind a published part.
+    /// After a published part.
     Behind {
         /// The next record to read.
         position: Position,
@@ -170,13 +170,13 @@ pub fn decide(evidence: &Evidence) -> Result<Decision, CompactError> {
     };
     let at = start.position();
     let beyond = evidence.ack.filter(|ack| ack.seq > at.seq);
-    // Version 1 acknowledged what was staged: such an ack stays until a part is published behind it.
+    // Version 1 acknowledged what was staged: such an ack stays until a part is published after it.
     let staged = evidence.ack.is_some_and(|ack| ack.seq > published.seq && beyond.is_none());
     let store_ack = (evidence.ack != Some(published) && !staged).then_some(published);
     Ok(Decision { start, published, store_ack, beyond })
 }
 
-/// The state to go on from: it counts only for the part behind the newest manifest. One that names another manifest
+/// The state to go on from: it counts only for the part after the newest manifest. One that names another manifest
 /// before it says that this other one is gone.
 fn newest_state(evidence: &Evidence) -> Option<&PartState> {
     let end = evidence.newest.as_ref().map(|n| n.end.seq.get());
@@ -303,7 +303,7 @@ fn newest(place: &Place, remarks: &mut Vec<String>) -> Result<Option<Newest>, Co
     Ok(best)
 }
 
-/// Published files of this log behind the newest manifest that no manifest names.
+/// Published files of this log after the newest manifest that no manifest names.
 fn orphans(place: &Place, evidence: &Evidence) -> Result<Vec<String>, CompactError> {
     let end = evidence.end().seq.get();
     // Hours never decrease along a log; without a manifest, or with one that is only in part its own, all are looked

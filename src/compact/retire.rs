@@ -1,6 +1,6 @@
 //! Deleting segments, or archiving them first: the compactor is the only one who does, and [`retire`] is the only way.
 //!
-//! Which may go is [`super::retirable`]'s to say, at this very moment. What is only staged lets nothing go. So the log always holds everything behind the newest manifest, and pieces and
+//! Which may go is [`super::retirable`]'s to say, at this very moment. What is only staged lets nothing go. So the log always holds everything after the newest manifest, and pieces and
 //! states are a cache: whatever becomes of them, the log gives the same again.
 
 use std::path::Path;

@@ -233,7 +233,7 @@ impl<'a> LogSession<'a> {
                     }
                     let why = error_chain(&err);
                     let dir = self.worker.dir();
-                    log_repairs::error(&dir, &format!("{why}; this log waits for it, nothing behind it is read"));
+                    log_repairs::error(&dir, &format!("{why}; this log waits for it, nothing after it is read"));
                     self.wait(Activity::Retrying, why, here, now.mono_ns);
                 }
             }

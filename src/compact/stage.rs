@@ -12,7 +12,7 @@
 //! is written only when no row is left in memory: everything before its position is in its pieces. Where pieces end
 //! never shows in the published bytes ([`lake::join_pieces`]).
 //!
-//! All of it is a cache: the log holds everything behind the newest manifest ([`super::retire`]). The state before
+//! All of it is a cache: the log holds everything after the newest manifest ([`super::retire`]). The state before
 //! the newest stays, so that one bad file costs the work of minutes.
 
 use lake::work::list;
@@ -152,7 +152,7 @@ pub struct PartState {
     pub hour: i64,
     /// First record of the part.
     pub first: LogPosition,
-    /// A record received at or behind this opens the next part, ns; none in a state of version 1: the hour's end.
+    /// A record received at or after this opens the next part, ns; none in a state of version 1: the hour's end.
     #[serde(default)]
     pub ends_ns: Option<u64>,
     /// The runs that its records are of; empty = all of version 1.

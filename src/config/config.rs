@@ -1,6 +1,6 @@
 //! The checked configuration: every section, and what the services read of it.
 //!
-//! Made by [`crate::read`]; nothing behind it checks a value again.
+//! Made by [`crate::read`]; nothing downstream of it checks a value again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use model::Channel;
 /// cannot grow a manifest without bound.
 pub const LISTED_MAX: usize = 100_000;
 
-/// Index of listings among the frame counts, behind the channels.
+/// Index of listings among the frame counts, after the channels.
 const SYMBOLS: usize = Channel::ALL.len();
 /// Index of frames of no known channel.
 const OTHER: usize = SYMBOLS + 1;

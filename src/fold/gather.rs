@@ -63,7 +63,7 @@ impl Revision {
         Self { number: manifest.revision, supersedes: manifest.supersedes.clone() }
     }
 
-    /// The one behind that of `manifest`, whose bytes have this SHA-256.
+    /// The one after that of `manifest`, whose bytes have this SHA-256.
     pub fn after(manifest: &PartManifest, sha256: &str) -> Self {
         let mut supersedes = vec![sha256.to_owned()];
         supersedes.extend_from_slice(&manifest.supersedes);
@@ -120,7 +120,7 @@ const SYMBOLS_MIN: usize = 10_000;
 const LOST_BEFORE_MAX: usize = 1_000;
 
 impl Gatherer {
-    /// Starts behind `continuation`; `settings` are those of parts that begin from now on.
+    /// Starts after `continuation`; `settings` are those of parts that begin from now on.
     ///
     /// # Errors
     /// When the continuation names a channel this version does not know.
@@ -512,7 +512,7 @@ impl Gatherer {
 /// The first record a fresh lake meets: what is missing before it, if it is not the log's first.
 pub fn missing_beginning(record: &RecordRef<'_>) -> Option<LostRange> {
     // A run that could not make its first segment, or was killed before it had one, leaves an epoch and at most one
-    // segment id behind; one that recorded had prepared the next segment too, and has used more ids than epochs.
+    // segment id after; one that recorded had prepared the next segment too, and has used more ids than epochs.
     let first_of_all = record.position.segment.0 <= u64::from(record.seq.epoch());
     if record.seq.counter() == 0 && (record.seq.epoch() <= 1 || first_of_all) {
         return None;

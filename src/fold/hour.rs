@@ -8,7 +8,7 @@
 //! The record before is of hour 12, so these records are of hour 12 too, and hour 11 is never opened again.
 //!
 //! With `[lake] part_minutes` below 60 an hour is published in several parts ([`part_end_ns`]): a part ends in front of
-//! the first record that was received at or behind the next boundary after its own first record. A clock that goes back
+//! the first record that was received at or after the next boundary after its own first record. A clock that goes back
 //! inside a part ends nothing; the part goes on until the boundary is reached again.
 
 use lake::Hour;

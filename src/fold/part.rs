@@ -97,7 +97,7 @@ pub struct OpenPart {
     pub hour: Hour,
     /// Where its first record is.
     pub first: Position,
-    /// A record received at or behind this opens the next part, ns since 1970-01-01 UTC.
+    /// A record received at or after this opens the next part, ns since 1970-01-01 UTC.
     pub ends_ns: u64,
     /// Runs of the writer that its records are of, ascending.
     pub runs: Vec<Run>,

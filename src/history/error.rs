@@ -18,7 +18,7 @@ use lake::{LakeError, Table};
 use net::dial::TlsError;
 use sql::SqlError;
 
-/// What most of the room gives.
+/// The result of most functions of this crate.
 pub type Result<T, E = HistoryError> = std::result::Result<T, E>;
 
 /// A command on the archive failed: a cause, or what was being done when it came.
@@ -222,7 +222,7 @@ pub enum HistoryError {
     /// A count that is none.
     #[error(transparent)]
     Count(#[from] TryFromIntError),
-    /// A day behind the last one.
+    /// A day after the last one.
     #[error(transparent)]
     Day(#[from] jiff::Error),
     /// Something is no JSON, or does not become it.

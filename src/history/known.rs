@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(hours("2018-02-08 01:00:00", "2018-02-09 09:00:00"), 33);
         assert_eq!(hours("2021-04-25 05:00:00", "2021-04-25 07:00:00"), 3);
         assert_eq!(hours("2023-03-24 13:00:00", "2023-03-24 13:00:00"), 1);
-        // Two hours before it, one behind.
+        // Two hours before it, one after.
         assert_eq!(hours("2021-04-25 03:00:00", "2021-04-25 08:00:00"), 3);
         // Two outages in one gap.
         assert_eq!(hours("2020-12-21 14:00:00", "2020-12-25 02:00:00"), 5);

@@ -141,7 +141,7 @@ impl BarInterval {
 }
 
 impl BarInterval {
-    /// The candle of its grid that a time lies in: open time and the first instant behind it, us. Weeks begin on
+    /// The candle of its grid that a time lies in: open time and the first instant after it, us. Weeks begin on
     /// Monday, months on their first day; where three days are counted from is not documented, so any midnight will do.
     pub(crate) fn candle_of(self, us: i64) -> Option<(i64, i64)> {
         let floor = |phase: i64, len: i64| us.checked_sub(us.checked_sub(phase)?.rem_euclid(len));

@@ -96,7 +96,7 @@ impl ArchivePath {
         }
     }
 
-    /// First instant, us since 1970, and the first one behind the file.
+    /// First instant, us since 1970, and the first one after the file.
     pub(crate) fn span_us(&self) -> (i64, i64) {
         (day_us(self.first_day), day_us(self.last_day()) + DAY_US)
     }

@@ -238,7 +238,7 @@ impl Stats {
                 self.report(known);
             }
         }
-        // More of them than are listed one by one: known where all that lies behind the last listed one is.
+        // More of them than are listed one by one: known where all that lies after the last listed one is.
         if let (Some(last), Some(latest_us)) = (gaps.list.last().filter(|_| rest > 0), latest_us) {
             let behind = ArchiveGap { missing: rest, after_us: last.before_us, before_us: latest_us, ..*last };
             explained = explained.saturating_add(known::explains(series.market, series.kind, &behind, None).0);

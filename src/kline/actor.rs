@@ -178,7 +178,7 @@ impl CandleWorker {
     /// and so the places of one symbol's trades, which follow one another, are fetched together.
     fn remember(&mut self, items: &[Item]) {
         self.recent.resize_with(self.actors.len(), Recent::default);
-        // Of a live log something else stands behind each record's trades: only what changes the kept ones ends a run.
+        // Of a live log something else stands after each record's trades: only what changes the kept ones ends a run.
         let ends = |item: &Item| matches!(item, Item::Gap { .. } | Item::Repaired { .. } | Item::Reset { .. });
         for run in items.split_inclusive(ends) {
             self.by_symbol.clear(self.actors.len());

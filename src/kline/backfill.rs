@@ -97,7 +97,7 @@ pub async fn fill(
         end_us: interval.next(last),
         ..Done::default()
     };
-    // The newest bar of the page before, when the next page begins right behind that page.
+    // The newest bar of the page before, when the next page begins right after that page.
     let mut before: Option<KlineData> = None;
     // What it lacked, as counted.
     let mut absent: Vec<i64> = Vec::new();

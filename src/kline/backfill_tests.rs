@@ -133,7 +133,7 @@ impl VenueClient for Odd {
 fn a_candle_that_cannot_be_read_costs_only_itself_and_no_silence_is_made_of_it() {
     for (id, expected) in [
         (VenueId::BinanceSpot, vec![0, 1, 4, 6, 8]),
-        // Two silent minutes are flat, and so is the one behind the odd candle.
+        // Two silent minutes are flat, and so is the one after the odd candle.
         (VenueId::KucoinSpot, vec![0, 1, 2, 3, 4, 6, 7, 8]),
     ] {
         let (_dir, mut db) = database();

@@ -18,7 +18,7 @@ fn chain() -> Chain {
     Chain::new(VenueId::BinanceUsdm, Channel::AggTrades)
 }
 
-/// Receive time, ns, of a second behind [`T0`]; and the venue's, ms.
+/// Receive time, ns, of a second after [`T0`]; and the venue's, ms.
 fn at(s: u64) -> u64 {
     (T0 + s) * SECOND
 }
@@ -27,14 +27,14 @@ fn ms(s: u64) -> u64 {
     (T0 + s) * 1_000
 }
 
-/// A CLOCK record: our clock reads `wall_s` behind [`T0`], `mono_s` after boot; received at `recv_s`.
+/// A CLOCK record: our clock reads `wall_s` after [`T0`], `mono_s` after boot; received at `recv_s`.
 fn clock(chain: &mut Chain, recv_s: u64, wall_s: i64, mono_s: u64) {
     let wall_ns = u64::try_from(T0 as i64 + wall_s).unwrap() * SECOND;
     let pair = ClockPair { wall_ns, mono_ns: mono_s * SECOND };
     chain.record(Kind::Clock, 0, at(recv_s), &pair.encode());
 }
 
-/// Open times, minutes behind [`T0`].
+/// Open times, minutes after [`T0`].
 fn opens(bars: &BTreeMap<i64, KlineData>) -> Vec<i64> {
     bars.keys().map(|us| us / MINUTE_US - T0 as i64 / 60).collect()
 }
@@ -184,7 +184,7 @@ fn an_hour_of_silence_is_flat_bars_at_the_close_before_closed_in_time() {
         let bars = chain.bars("BTCUSDT", Interval::M1);
         so_far += closed(&bars);
         all.extend(bars);
-        // A quarter of a second is the margin: a bar closes with the next record behind it.
+        // A quarter of a second is the margin: a bar closes with the next record after it.
         assert_eq!(so_far as u64, (s - 1) / 60, "after {s} s");
     }
     assert_eq!(opens(&all), (0..=60).collect::<Vec<_>>());
@@ -262,7 +262,7 @@ fn trade(chain: &mut Chain, symbol: &str, recv_s: u64, id: i64, ts_ms: u64, pric
     chain.frame(at(recv_s), &frame);
 }
 
-/// Minutes of a symbol by open time behind [`T0`]: trades in it, and whether it is final.
+/// Minutes of a symbol by open time after [`T0`]: trades in it, and whether it is final.
 type Minutes = BTreeMap<i64, (u64, bool)>;
 
 /// What changed since the last look, of AUSDT and of BUSDT.
@@ -417,11 +417,11 @@ fn what_is_no_trade_of_a_candle_ends_a_gap_and_fills_one_all_the_same() {
         );
     };
     say(&mut chain, 10, 1, "MARKET");
-    // 2 is missing; behind it comes one of the insurance fund.
+    // 2 is missing; after it comes one of the insurance fund.
     say(&mut chain, 70, 3, "INSURANCE_FUND");
     say(&mut chain, 190, 4, "MARKET");
     let mut flags = || chain.bars("AUSDT", Interval::M1).values().map(|b| b.flags & GAP != 0).collect::<Vec<_>>();
-    assert_eq!(flags(), [true, true, true, false], "missing is what was traded before it, and the price behind it");
+    assert_eq!(flags(), [true, true, true, false], "missing is what was traded before it, and the price after it");
     let mut chain = Chain::new(VenueId::BinanceUsdm, Channel::Trades);
     say(&mut chain, 10, 1, "MARKET");
     say(&mut chain, 70, 3, "MARKET");
@@ -469,7 +469,7 @@ fn a_gap_marks_the_symbols_and_the_channel_that_it_names_and_a_later_one_takes_n
     };
     gap(&mut chain, 210, 260, r#""/market/match:A-B","/market/match:E-F""#);
     gap(&mut chain, 330, 390, r#""/market/match:A-B","/market/level2:C-D""#);
-    // A restart behind both.
+    // A restart after both.
     let state = serde_json::from_str(&serde_json::to_string(&chain.feed.state()).unwrap()).unwrap();
     let (v, registry) = (chain.feed.venue, chain.registry.clone());
     chain.feed = CandleFeed::new(v, Channel::Trades, 0, vec!["*".into()], registry, state).unwrap();
@@ -604,8 +604,8 @@ fn gate_trade(chain: &mut Chain, s: u64, id: i64, more: &str) {
 
 #[test]
 fn silence_behind_the_listed_end_of_a_contract_makes_no_bars() {
-    // Ends in the middle of minute 5, and with minute 4; listed before or behind it; our log goes on, or stops
-    // over the end, and behind a restart.
+    // Ends in the middle of minute 5, and with minute 4; listed before or after it; our log goes on, or stops
+    // over the end, and after a restart.
     for (end_s, last) in [(330, 5), (300, 4)] {
         for (listed_s, quiet) in [(0, 0..0), (0, 120..900), (0, 200..5_000), (400, 0..0)] {
             let case = format!("ends at {end_s} s, listed at {listed_s} s, nothing heard in {quiet:?}");

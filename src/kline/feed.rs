@@ -15,7 +15,7 @@
 //! our clock is found in the log's CLOCK records, which hold the time since boot too: from one to the next the wall time
 //! counts only for as long as they can be apart.
 //!
-//! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence, nor does one behind the
+//! A symbol that the newest listing does not have, or has as not trading, gets no bars of silence, nor does one after the
 //! listed end of its trading; neither does one that is recorded no more, and the bars in which that begins and
 //! ends are marked.
 
@@ -164,7 +164,7 @@ type StreamSymbols = HashMap<(Vec<u8>, Vec<u8>), String>;
 const NEVER: i64 = i64::MIN;
 
 impl CandleFeed {
-    /// Goes on behind `state`. `source` is [`Channel::Trades`] or [`Channel::AggTrades`]; `patterns` are the
+    /// Goes on after `state`. `source` is [`Channel::Trades`] or [`Channel::AggTrades`]; `patterns` are the
     /// configured symbols, by which a listing is reduced to what is recorded.
     ///
     /// # Errors
@@ -524,7 +524,7 @@ impl CandleFeed {
             };
             // What is no trade of a candle has an id all the same.
             if let Some((_, ids, unsure)) = gaps.iter().find(|(at, _, _)| *at == row) {
-                // Behind one that ends with no trade of now, nobody knows the last price.
+                // After one that ends with no trade of now, nobody knows the last price.
                 let unsettled = !counts || !matches!(when, When::Now);
                 self.id_gap(symbol, tick.symbol_index, (*ids, *unsure), known_us, unsettled, out);
             }

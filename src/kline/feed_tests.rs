@@ -317,7 +317,7 @@ fn trades_of_today_follow_a_recording_of_years_ago_over_a_bounded_number_of_bars
     let minutes = chain.bars("BTCUSDT", Interval::M1);
     let opens: Vec<i64> = minutes.keys().map(|us| us / MINUTE_US).collect();
     let (then, now) = ((ms(0) - years) as i64 / 60_000, ms(0) as i64 / 60_000);
-    // Before the silence, behind it, and none of the million minutes between.
+    // Before the silence, after it, and none of the million minutes between.
     assert_eq!(opens, [then, then + 1, now, now + 1]);
     for interval in Interval::ALL {
         chain.items.clone_from(&items);

@@ -24,7 +24,7 @@ pub enum Item {
         symbol_index: u32,
         /// Last trade before, us.
         from_us: i64,
-        /// First trade behind, us.
+        /// First trade after, us.
         to_us: i64,
         /// Nothing was traded since: what the last price was nobody knows, and bars without a trade are marked too.
         unsettled: bool,
@@ -110,7 +110,7 @@ pub struct Mark {
     pub from_us: i64,
     /// Last instant of the gap, us.
     pub to_us: i64,
-    /// Bars that open at or behind this are in memory and come as bars; us.
+    /// Bars that open at or after this are in memory and come as bars; us.
     pub before_us: i64,
     /// True: trades are missing. False: they are all there now.
     pub gap: bool,
@@ -127,7 +127,7 @@ pub struct OldTrade {
     pub tick: Tick,
     /// What its amount is worth.
     pub unit: Unit,
-    /// Bars that open at or behind this are in memory and come as bars; us.
+    /// Bars that open at or after this are in memory and come as bars; us.
     pub before_us: i64,
 }
 

@@ -65,7 +65,7 @@ fn now_us() -> i64 {
     i64::try_from(clock::wall_ns() / 1_000).unwrap_or(i64::MAX)
 }
 
-/// The next time to compare, behind `now_us`.
+/// The next time to compare, after `now_us`.
 fn due(now_us: i64) -> i64 {
     Interval::D1.open_of(now_us - AFTER_MIDNIGHT_US) + DAY_US + AFTER_MIDNIGHT_US
 }

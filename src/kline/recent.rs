@@ -134,7 +134,7 @@ impl Recent {
         room
     }
 
-    /// True for a trade that comes behind all that are kept.
+    /// True for a trade that comes after all that are kept.
     #[inline]
     fn follows(&self, id: i64) -> bool {
         id == NO_ID || self.newest_id.is_none_or(|newest| id > newest)
@@ -259,7 +259,7 @@ pub enum Missing {
     Between {
         /// The last one before them.
         after: i64,
-        /// The first one behind them.
+        /// The first one after them.
         before: i64,
     },
 }
@@ -309,7 +309,7 @@ impl RecentTrades {
             // Requested by id, the trade before it is of no interest.
             let first = from + usize::from(q.from_id.is_some() && self.ticks.get(from).map(row_id) == q.from_id);
             let to = behind.min(from.saturating_add(q.limit)).max(from);
-            // A gap behind the last one is inside when it is time that ends the answer, not the limit.
+            // A gap after the last one is inside when it is time that ends the answer, not the limit.
             let last = if to - from < q.limit { to } else { to.saturating_sub(1) };
             if let Some(at) = torn(first, last) {
                 return Err(between(at));
@@ -325,7 +325,7 @@ impl RecentTrades {
                     return Err(between(at));
                 }
             }
-            // The newest of all: those behind the last gap, and as many as there are.
+            // The newest of all: those after the last gap, and as many as there are.
             (torn(from + 1, behind).unwrap_or(from), behind)
         };
         Ok(self.ticks.get(from..to).unwrap_or_default())
@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(ask(&r, TradeQuery { from_id: Some(110), ..ALL }), torn);
         assert_eq!(ask(&r, TradeQuery { start_us: Some(105_000_000), end_us: Some(111_000_000), ..ALL }), torn);
         assert_eq!(ask(&r, TradeQuery { end_us: Some(115_000_000), limit: 8, ..ALL }), torn);
-        // Outside of it all is there, and the newest ones are those behind it.
+        // Outside of it all is there, and the newest ones are those after it.
         assert_eq!(ask(&r, TradeQuery { from_id: Some(105), limit: 5, ..ALL }), Ok((105..110).collect()));
         assert_eq!(ask(&r, TradeQuery { from_id: Some(112), ..ALL }), Ok((112..120).collect()));
         assert_eq!(ask(&r, TradeQuery { limit: 15, ..ALL }), Ok((112..120).collect()));

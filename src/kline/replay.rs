@@ -76,7 +76,7 @@ impl Records {
         Ok(records)
     }
 
-    /// Gives the next record and reads the one behind it.
+    /// Gives the next record and reads the one after it.
     fn take(&mut self) -> Result<Option<OwnedRecord>, KlineError> {
         let taken = self.next.take();
         if taken.is_some() {

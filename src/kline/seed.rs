@@ -169,7 +169,7 @@ async fn broken_minute(
         for (row_id, tick) in page.into_iter().rev() {
             let fits = row_id == to && (tick.last_id.checked_add(1) == Some(behind) || !unbroken(venue, source));
             if !fits {
-                return Err(RequestError::Missing { symbol: symbol.to_owned(), side: "behind", id: row_id });
+                return Err(RequestError::Missing { symbol: symbol.to_owned(), side: "after", id: row_id });
             }
             if tick.ts_us < minute {
                 newest_first.reverse();

@@ -260,7 +260,7 @@ fn a_commit_that_fails_before_or_after_it_is_stored_changes_no_candle_in_the_end
     record(&two, &frames[14_000..]);
     wait("four failures", &|| failed.load(std::sync::atomic::Ordering::Relaxed) >= 4);
     let stored = committed();
-    wait("a checkpoint behind them", &|| committed() > stored + 1);
+    wait("a checkpoint after them", &|| committed() > stored + 1);
     shutdown.trigger();
     let _ = service.join();
     assert_eq!(table(&two), table(&one));

@@ -131,7 +131,7 @@ struct World {
     tape: Vec<Record>,
     /// By symbol, in the order of ids.
     deals: BTreeMap<&'static str, Vec<Deal>>,
-    /// Times that lack trades, us: of the trades before and behind.
+    /// Times that lack trades, us: of the trades before and after.
     gaps: BTreeMap<&'static str, Vec<(i64, i64)>>,
     /// No ids show what the last price before a gap's end was: flat bars up to the next trade are marked.
     nameless: bool,
@@ -308,7 +308,7 @@ impl<'a> Machine<'a> {
         for (symbol, deals) in &world.deals {
             let delivered: Vec<Deal> = deals.iter().filter(|d| d.comes).copied().collect();
             for interval in Interval::ALL {
-                // Half a minute behind the last whole one: no margin matters.
+                // Half a minute after the last whole one: no margin matters.
                 let market = world.market(symbol, interval, world.end_us());
                 let ours = recompute(&delivered, interval, world.end_us(), world.size);
                 let stored = self.stored(symbol, interval);
@@ -354,7 +354,7 @@ impl<'a> Machine<'a> {
         machine.finish()
     }
 
-    /// All stored bars behind the whole tape.
+    /// All stored bars after the whole tape.
     fn in_the_end(world: &'a World, ops: &[(u16, Op)]) -> Vec<BTreeMap<i64, StoredBar>> {
         let mut machine = Self::new(world);
         let mut ops: Vec<_> = ops.iter().filter(|(_, op)| !matches!(op, Op::Backfill { .. })).copied().collect();
@@ -486,7 +486,7 @@ fn numbered(symbols: [(&'static str, &[Step], bool); 2]) -> World {
             match steps[k].4 {
                 // The ends are there, and so is what is next to a trade of another time.
                 _ if k < 2 || k + 2 >= steps.len() || beside => Fate::Prompt,
-                // A gap that ends with no trade leaves the price behind it unknown, also once it is filled.
+                // A gap that ends with no trade leaves the price after it unknown, also once it is filled.
                 Fate::OffBook if missing(k - 1) || missing(k + 1) => Fate::Prompt,
                 fate => fate,
             }
@@ -636,7 +636,7 @@ fn steps(n: usize, fates: &[(usize, Fate)]) -> Vec<Step> {
 
 #[test]
 fn trades_fetched_hours_later_revise_their_bars_as_often_with_one_checkpoint_as_with_two_and_a_kill() {
-    // Minutes 2 and 3 had no trade until those of them came, one behind the other.
+    // Minutes 2 and 3 had no trade until those of them came, one after the other.
     let fates: Vec<_> = (6..12).map(|k| (k, Fate::Fetched(200))).collect();
     let world = numbered([("AUSDT", &steps(40, &fates), false), ("BUSDT", &steps(40, &[]), true)]);
     let at = |from: usize| world.tape.iter().skip(from).position(|record| record.repair).unwrap() + from;
@@ -658,7 +658,7 @@ fn trades_fetched_hours_later_revise_their_bars_as_often_with_one_checkpoint_as_
     let whole = &Machine::in_the_end(&world, &[])[0];
     assert!(whole.values().any(|stored| stored.bar.revision > 3), "flat ones moved before they had trades: {whole:?}");
     for (kill, stop, bars) in &all {
-        assert_eq!(bars, whole, "stored behind record {stop}, killed: {kill}");
+        assert_eq!(bars, whole, "stored after record {stop}, killed: {kill}");
     }
 }
 

@@ -11,7 +11,7 @@ fn bars(interval: Interval, (from_us, to_us): (i64, i64)) -> Opens {
 }
 
 /// The bars that `filled` touches and none of `left` does, oldest first. Times are those of the trades before and
-/// behind a gap, us.
+/// after a gap, us.
 pub(super) fn whole(interval: Interval, filled: (i64, i64), left: &[(i64, i64)]) -> Vec<Opens> {
     let mut parts = vec![bars(interval, filled)];
     for gap in left {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 
-/// Error of the lake room.
+/// Error of the lake crate.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// Reading or writing a file failed.

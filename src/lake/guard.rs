@@ -23,7 +23,7 @@ use super::{LakeError, Object};
 
 /// Bytes in front of the first page: the magic number.
 const HEAD_BYTES: i64 = 4;
-/// Bytes behind the footer: its length and the magic number.
+/// Bytes after the footer: its length and the magic number.
 const TAIL_BYTES: i64 = 8;
 
 /// Runs `work`, which calls the library on the bytes of `path`; its panic becomes an error like its errors.

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Of a lake in a directory both are that directory. Everything else goes through [`LakeStore`], which
-//! `tools/lake_files.py` holds the rooms to.
+//! `tools/lake_files.py` holds the crates to.
 
 use std::fmt;
 use std::ops::Deref;

@@ -22,7 +22,7 @@ use model::row::DriftItem;
 /// Version of the manifest's own format.
 pub const MANIFEST_VERSION: u32 = 1;
 
-/// What is between the other fields and the digits of the manifest's own SHA-256, and behind them.
+/// What is between the other fields and the digits of the manifest's own SHA-256, and after them.
 const SEAL: (&str, &str) = (",\n  \"self_sha256\": \"", "\"\n}\n");
 /// The digits while the SHA-256 is computed.
 const NO_DIGITS: [u8; 64] = [b'0'; 64];
@@ -119,7 +119,7 @@ pub struct Gap {
     /// Time of the last row before it, us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_us: Option<i64>,
-    /// Time of the first row behind it, us.
+    /// Time of the first row after it, us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_us: Option<i64>,
     /// Ids of it that came late all the same, in this part.
@@ -282,7 +282,7 @@ pub struct PartManifest {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub revision: u32,
     /// SHA-256 of the manifests that this one replaces, the newest first, as many as `revision`: the part
-    /// behind it may name any of them as the one before it.
+    /// after it may name any of them as the one before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<String>,
     /// It was rebuilt by `verify --repair`.
@@ -290,7 +290,7 @@ pub struct PartManifest {
     pub rebuilt: Option<Rebuilt>,
     /// First record of the part.
     pub first: LogPosition,
-    /// First record behind the part.
+    /// First record after the part.
     pub end: LogPosition,
     /// The runs of the writer that its records are of, ascending; empty = all of version 1, which drew no incarnations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -335,7 +335,7 @@ pub struct PartManifest {
     pub writer: String,
     /// Settings that shape bytes.
     pub settings: WriteSettings,
-    /// Whatever the compactor needs to go on behind this part.
+    /// Whatever the compactor needs to go on after this part.
     pub continuation: serde_json::Value,
     /// The published files, sorted by path.
     pub files: Vec<ManifestFile>,
@@ -439,7 +439,7 @@ impl PartManifest {
     /// The bytes that are published: indented JSON that ends with its own SHA-256, and a line feed.
     ///
     /// # Errors
-    /// Never for values this room makes; a `continuation` that is not JSON (a map with other keys than text).
+    /// Never for values this crate makes; a `continuation` that is not JSON (a map with other keys than text).
     pub fn to_json(&self) -> Result<Vec<u8>, LakeError> {
         let mut bytes = self.bare_json()?;
         // The closing brace, and the line feed that version 1 ended with.

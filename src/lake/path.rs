@@ -218,7 +218,7 @@ impl StagedPiece {
 /// Reads a path of [`staging_dir`] back.
 pub fn parse_staging_dir(dir: &Path) -> Option<Part> {
     let name = dir.file_name()?.to_str()?;
-    // The venue has dashes of its own: the hour is the one field of ten digits, and the part is behind it.
+    // The venue has dashes of its own: the hour is the one field of ten digits, and the part is after it.
     let is_hour = |field: &str| field.len() == 10 && field.bytes().all(|b| b.is_ascii_digit());
     let (before, _) = name.match_indices('-').find(|(at, _)| {
         let behind = name.get(at + 1..at + 11);

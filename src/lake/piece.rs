@@ -112,8 +112,8 @@ pub fn write_piece(
     Ok(PieceInfo { rows: info.rows, bytes: info.bytes, inexact: info.inexact, crc32 })
 }
 
-/// Joins `pieces` (in log order) and then `tail` to one file at `dest_tmp`. `key_values` go to the footer behind
-/// the room's own ([`key`]). Not durable yet: publish it.
+/// Joins `pieces` (in log order) and then `tail` to one file at `dest_tmp`. `key_values` go to the footer after
+/// the crate's own ([`key`]). Not durable yet: publish it.
 ///
 /// # Errors
 /// When a piece is damaged ([`LakeError::Damaged`]), of another table or numeric form, or does not continue where the

@@ -1,6 +1,6 @@
 //! Versions of the tables' schemas, and which one a part is written in.
 //!
-//! A version only adds columns, behind those that were there, and null is a value of each: so the columns of a version
+//! A version only adds columns, after those that were there, and null is a value of each: so the columns of a version
 //! are the first ones of every later version, and a row of an older file is a row of the table as it is now with nulls at
 //! its end ([`crate::RowsChunk::of_version`]). Which column came when is in its line (`since`, [`crate::column`]);
 //! a column that breaks this does not compile.

@@ -79,7 +79,7 @@ impl Interval {
         since - since.rem_euclid(self.len_us()) + phase
     }
 
-    /// Open time of the bar behind the one that opens at `open_us`.
+    /// Open time of the bar after the one that opens at `open_us`.
     #[inline]
     pub fn next(self, open_us: i64) -> i64 {
         open_us.saturating_add(self.len_us())

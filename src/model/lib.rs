@@ -1,4 +1,4 @@
-//! Types that every room shares: venue, channel, symbol, number, rows of the lake's tables, candle, and what records of
+//! Types that every crate shares: venue, channel, symbol, number, rows of the lake's tables, candle, and what records of
 //! the log say in JSON. No I/O, no clock, no threads.
 #![forbid(unsafe_code)]
 

@@ -57,7 +57,7 @@ const POW10_F64: [f64; 23] = [
 pub struct Num {
     /// The digits as an integer, sign included; at most 38 of them.
     pub mantissa: i128,
-    /// Number of digits behind the point, 0..=38.
+    /// Number of digits after the point, 0..=38.
     pub scale: u8,
 }
 
@@ -79,7 +79,7 @@ impl Num {
     const EXACT_F64: u64 = 1 << 53;
 
     /// Parses `-?digits[.digits]`; an exponent (`1e-7`, as JSON numbers may carry) is accepted too.
-    /// Trailing zeros behind the point are kept when 18 digits hold them and dropped when not. What is behind the 38th
+    /// Trailing zeros after the point are kept when 18 digits hold them and dropped when not. What is after the 38th
     /// digit is cut off; what is left then is never taken for a number that a double holds.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl Num {
     }
 
     /// Reads `digits[.digits]` of at most 18 digits at the start of `text` and says how many bytes that took.
-    /// `None` for everything that needs a closer look: no digit, a sign, more digits, nothing behind the point.
+    /// `None` for everything that needs a closer look: no digit, a sign, more digits, nothing after the point.
     /// Equal to [`Num::parse`] of those bytes whenever it answers.
     #[inline(always)]
     pub fn parse_prefix(text: &[u8]) -> Option<(Num, usize)> {
@@ -180,7 +180,7 @@ impl Num {
         Ok(Num { mantissa: if negative { -mantissa } else { mantissa }, scale: scale as u8 })
     }
 
-    /// Without trailing zeros behind the point: two equal values have one normal form.
+    /// Without trailing zeros after the point: two equal values have one normal form.
     #[inline]
     pub fn normalized(self) -> Num {
         let Ok(mut mantissa) = i64::try_from(self.mantissa) else { return self.normalized_slowly() };
@@ -258,7 +258,7 @@ impl Num {
         Num::parse(back.as_bytes()).is_ok_and(|b| b.normalized() == n)
     }
 
-    /// The value times 10^18, for DECIMAL(38, 18), and whether that is exact: what is behind the 18th decimal is
+    /// The value times 10^18, for DECIMAL(38, 18), and whether that is exact: what is after the 18th decimal is
     /// rounded. `None` when more than 20 digits stand before the point: no such decimal holds it.
     #[inline]
     pub fn to_decimal18(self) -> Option<(i128, bool)> {
@@ -377,7 +377,7 @@ fn to_integer(before: &[u8], behind: &[u8]) -> Option<i64> {
     before.iter().chain(behind).try_fold(0_i64, |m, b| m.checked_mul(10)?.checked_add(i64::from(b - b'0')))
 }
 
-/// The first 38 digits of both digit runs as one integer, leading zeros aside; how many digits are left out behind
+/// The first 38 digits of both digit runs as one integer, leading zeros aside; how many digits are left out after
 /// them, and whether one of those is not zero.
 fn leading_38(before: &[u8], behind: &[u8]) -> (i128, i64, bool) {
     let (mut mantissa, mut left_out, mut cut) = (0_i128, 0_i64, false);
@@ -392,7 +392,7 @@ fn leading_38(before: &[u8], behind: &[u8]) -> (i128, i64, bool) {
     (mantissa, left_out, cut)
 }
 
-/// The exponent behind `e`: a sign and digits; absurd ones become large enough to be refused.
+/// The exponent after `e`: a sign and digits; absurd ones become large enough to be refused.
 fn exponent(text: &[u8]) -> Result<i64, NumError> {
     let (negative, digits) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),

@@ -1,4 +1,4 @@
-//! What the kernel says of this machine: room on a disk, memory of a process and of all.
+//! What the kernel says of this machine: free space of a disk, memory of a process and of all.
 //!
 //! Own memory is what nobody else can take away: anonymous and shared pages and what of them is swapped out. Mapped
 //! files are page cache: the log's segments are mapped, written back, and dropped by the kernel when it needs room,
@@ -74,7 +74,7 @@ impl Process {
     }
 }
 
-/// The number behind `name:`, as in `VmRSS:  123 kB` (proc(5)).
+/// The number after `name:`, as in `VmRSS:  123 kB` (proc(5)).
 fn number(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_ascii_whitespace().next()?.parse().ok()
@@ -108,7 +108,7 @@ pub fn process_began(pid: u32) -> Option<u64> {
     began(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Behind the name, which may hold blanks and parentheses, fields are numbers.
+/// After the name, which may hold blanks and parentheses, fields are numbers.
 fn began(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }

@@ -1,5 +1,5 @@
 //! What every service needs to be operated: the clock, the stop, tasks and what becomes of those that panic, log lines,
-//! health and memory. Decides nothing for a room.
+//! health and memory. Decides nothing for another crate.
 #![forbid(unsafe_code)]
 
 pub mod backoff;

@@ -132,7 +132,7 @@ impl LogRecording {
         })
     }
 
-    /// Looks for the first listing and the first books behind `from`.
+    /// Looks for the first listing and the first books after `from`.
     fn look_ahead(&mut self, stored: &SegmentDirs, from: Position, from_ns: u64) {
         let Some(mut log) = open(stored, from) else { return };
         let until = from_ns.saturating_add(LOOK_NS).min(self.range.to_ns);
@@ -246,7 +246,7 @@ impl Recording for LogRecording {
                 self.playing = true;
                 let (at, ts_ns, stored) = (record.position, record.ts_recv_ns, stored.clone());
                 self.look_ahead(&stored, at, ts_ns);
-                // The record is read again behind what was found.
+                // The record is read again after what was found.
                 self.reading = open(&stored, at).map(|log| (stored, log));
                 if let Some((entry, body)) = self.ahead.pop_front() {
                     bytes.extend_from_slice(&body);

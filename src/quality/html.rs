@@ -103,7 +103,7 @@ of the clocks in it."
     }
     out.push_str("</table>");
     if !q.holes.is_empty() {
-        out.push_str("<table><tr><th>Gap<th class=\"t\">ids<th class=\"t\">behind<th class=\"t\">cause<th class=\"t\">what became of it</tr>");
+        out.push_str("<table><tr><th>Gap<th class=\"t\">ids<th class=\"t\">after<th class=\"t\">cause<th class=\"t\">what became of it</tr>");
         for gap in q.holes.iter().take(SHOWN) {
             let _ = write!(
                 out,

@@ -33,7 +33,7 @@ use venue::{Continuity, venue};
 pub use cache::Reports;
 pub use html::page;
 
-/// Repairs are looked for in this many hours behind the span too: a venue may have been away for a day.
+/// Repairs are looked for in this many hours after the span too: a venue may have been away for a day.
 const REPAIR_HOURS: i64 = 48;
 /// Gaps listed in a report; all of them are counted.
 const LISTED_MAX: usize = 1_000;
@@ -54,7 +54,7 @@ pub struct Query {
     pub venues: Vec<String>,
     /// First hour.
     pub from: Hour,
-    /// Hour behind the last one.
+    /// Hour after the last one.
     pub to: Hour,
     /// Length of a span.
     pub by: By,
@@ -436,7 +436,7 @@ impl Repairs {
 
 /// Reports on every venue and span that has a part.
 ///
-/// A manifest that cannot be read is reported in the span of its hour; one of repairs behind the range, in the last.
+/// A manifest that cannot be read is reported in the span of its hour; one of repairs after the range, in the last.
 ///
 /// # Errors
 /// When a directory cannot be listed.

@@ -33,7 +33,7 @@ fn ids(symbol: &str, present: u64, missing: u64, filled: u64) -> IdRange {
     IdRange { channel, symbol, first: 1, last: 100, present, missing, filled, duplicates: 2 }
 }
 
-/// Two hours with gaps, repairs of both in the hour behind.
+/// Two hours with gaps, repairs of both in the hour after.
 fn lake(dir: &Path) {
     publish(dir, LOG, "2024-08-09T00", 1, |m| {
         m.records = BTreeMap::from([("data".into(), 95), ("conn_close".into(), 1)]);
@@ -99,7 +99,7 @@ fn gaps_are_joined_with_repairs_of_later_hours_and_every_id_is_accounted_for() {
     let text = q.to_string();
     assert!(text.contains("98.000000 % of 150 ids; 2 gaps, 12 ids missing, 9 fetched again, 3 missing"), "{text}");
     assert!(
-        text.contains("50..54 behind 2024-08-09T00:00:00.123Z, cause connection: 2 fetched again, 3 missing"),
+        text.contains("50..54 after 2024-08-09T00:00:00.123Z, cause connection: 2 fetched again, 3 missing"),
         "{text}"
     );
     assert!(text.contains("96 frames = 93 decoded + 2 control + 1 undecodable"), "{text}");

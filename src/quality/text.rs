@@ -155,7 +155,7 @@ impl fmt::Display for Quality {
         for gap in self.holes.iter().take(SHOWN) {
             writeln!(
                 f,
-                "  gap {} {} {}..{} behind {}, cause {}: {}",
+                "  gap {} {} {}..{} after {}, cause {}: {}",
                 line(&gap.channel),
                 line(&gap.symbol),
                 gap.from_id,

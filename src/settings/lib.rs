@@ -1,4 +1,4 @@
-//! Sections of the configuration file as types: what a room needs to own its section, and nothing of any section.
+//! Sections of the configuration file as types: what a crate needs to own its section, and nothing of any section.
 //!
 //! A section is a struct that derives `Deserialize`, each key with its range ([`value`]), and says as a [`Section`] which
 //! keys do not go together. [`Source`] lays the user's file and the environment over the shipped file, which is compiled in

@@ -63,7 +63,7 @@ impl fmt::Debug for DatabaseUrl {
 const WORDS: [&str; 8] = ["password", "passwd", "pwd", "secret", "token", "key", "signature", "credential"];
 
 /// `text` without what may be secret in it: all between `://` and the last `@`, the query of a URL, and everything
-/// behind the `=` of a name with one of a few words in it. A text with an `@` and no scheme loses all before it.
+/// after the `=` of a name with one of a few words in it. A text with an `@` and no scheme loses all before it.
 pub fn redact(text: &str) -> String {
     let text = match text.rsplit_once('@') {
         None => text.to_owned(),

@@ -1,5 +1,5 @@
 //! Two databases behind one small seam: a file of SQLite, or a Postgres server. Knows statements, parameters and
-//! transactions; what the tables mean is the business of the rooms that own them.
+//! transactions; what the tables mean is the business of the crates that own them.
 //!
 //! Parameters are numbered `?1`, `?2` by first use. Values are integers, truths and texts: exact decimals are texts.
 #![forbid(unsafe_code)]

@@ -51,7 +51,7 @@ impl Sqlite {
     /// The writing connection; makes the file.
     pub fn open(path: &Path) -> Result<Self> {
         let db = connect(path, "open", OpenFlags::default())?;
-        // FULL: a commit is on the disk when it returns, so the log behind a checkpoint may go.
+        // FULL: a commit is on the disk when it returns, so log records before a checkpoint may be deleted.
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; \
              PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16384;",

@@ -23,7 +23,7 @@ pub use ids::{IdState, Ids, Seen, count};
 
 /// Flag of a row that holds (a part of) a whole book.
 pub(crate) const SNAPSHOT: i32 = 1;
-/// Flag of the first row behind a gap.
+/// Flag of the first row after a gap.
 pub(crate) const GAP_BEFORE: i32 = 4;
 /// Flag of a row whose id is lower than one before it.
 pub const OUT_OF_ORDER: i32 = 16;
@@ -53,7 +53,7 @@ pub struct GapEvent<'a> {
     pub ids: Option<(i64, i64)>,
     /// Ids that are known to be missing since.
     pub missing: u64,
-    /// The row is far from all before, and the ones behind it will show what that means.
+    /// The row is far from all before, and the ones after it will show what that means.
     pub unsure: bool,
 }
 

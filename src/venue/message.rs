@@ -171,7 +171,7 @@ impl MessageName {
         self.elements_and(field, raw, &mut |_| ())
     }
 
-    /// As [`MessageName::elements`]; `more` hears of those behind the `N`.
+    /// As [`MessageName::elements`]; `more` hears of those after the `N`.
     pub(super) fn elements_and<'a, const N: usize>(
         self,
         field: &'static str,

@@ -99,7 +99,7 @@ pub struct Missing<'a> {
     pub to: i64,
     /// Trade time of the last row before the gap, us; for venues that are asked by time.
     pub after_us: Option<i64>,
-    /// Trade time of the first row behind the gap, us.
+    /// Trade time of the first row after the gap, us.
     pub before_us: Option<i64>,
     /// Page of the same gap, from 0; for venues that page by number.
     pub page: u32,

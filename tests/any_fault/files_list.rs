@@ -17,7 +17,7 @@ pub struct Fault {
     pub for_verify: bool,
     /// The log holds all that the fault touched: nothing may be missing in the end, and the drain ends well.
     pub heals: bool,
-    /// Everything goes back at once: what is gone is gone without a trace, until ids go on behind it.
+    /// Everything goes back at once: what is gone is gone without a trace, until ids go on after it.
     pub forgets: bool,
 }
 
@@ -117,7 +117,7 @@ impl Target {
         match self {
             Self::OldestSegment => all.first().cloned(),
             Self::MiddleSegment => all.get(all.len() / 2).cloned(),
-            // The last one with records: what is behind it was prepared and never used.
+            // The last one with records: what is after it was prepared and never used.
             Self::NewestSegment => all.iter().rev().find(|p| !super::world::ids_in_logs_of(p).is_empty()).cloned(),
             Self::Epoch => Some(log.join("EPOCH")),
             Self::Control => Some(log.join("CONTROL")),
@@ -324,7 +324,7 @@ pub fn all() -> Vec<Fault> {
     }));
     list.push(fault("a stranger's segment in front of ours", stranger_beside(|ours| ours[0].saturating_sub(1).max(1))));
     list.push(fault("a stranger's segment in the middle of ours", stranger_beside(|ours| ours[ours.len() / 2])));
-    list.push(fault("a stranger's segment behind ours", stranger_beside(|ours| ours[ours.len() - 1] + 1)));
+    list.push(fault("a stranger's segment after ours", stranger_beside(|ours| ours[ours.len() - 1] + 1)));
     list.push(fault("two segments swapped", |_, d| {
         let all = segments(&d.dir);
         let (Some(a), Some(b)) = (all.get(1), all.get(2)) else { return false };

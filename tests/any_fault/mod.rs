@@ -107,7 +107,7 @@ fn disturbed(worlds: &Worlds, disturbance: &Disturbance, seq_of: &judge::SeqOf, 
     let now = Survey::of(&data.dir);
     wrong.extend(judge(&before, &now, &again, &wanted, seq_of).into_iter().map(|w| format!("undisturbed: {w}")));
     if !again.status.success() {
-        wrong.push(format!("the drain behind it does not end well: {}", both(&again).trim()));
+        wrong.push(format!("the drain after it does not end well: {}", both(&again).trim()));
     }
     let missing = wanted.iter().filter(|id| !now.lake.contains_key(id)).count();
     if missing > 0 {

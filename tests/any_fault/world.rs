@@ -30,7 +30,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 pub const FIRST: i64 = 1_500;
 /// Trades of both runs.
 pub const ALL: i64 = 3_500;
-/// Trades that are recorded behind a fault.
+/// Trades that are recorded after a fault.
 pub const AFTER: i64 = 200;
 /// Ids of the stranger begin here.
 pub const STRANGER: i64 = 1_000_000;
@@ -179,7 +179,7 @@ impl Data {
         limited(command)
     }
 
-    /// Records more behind whatever happened: the writer comes first.
+    /// Records more after whatever happened: the writer comes first.
     pub fn record_more(&self) -> Result<(), String> {
         let (log, (done, result)) = (self.log(), std::sync::mpsc::channel());
         // On a thread of its own: a writer that hangs is a finding.

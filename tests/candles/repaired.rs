@@ -34,7 +34,7 @@ fn bars_with_a_hole_are_corrected_and_unmarked_by_the_trades_that_were_fetched_a
         });
         wait_until("no bar is marked any more", || gaps(&config) == Some(0));
     }
-    // Whole minutes behind the last hole, on all venues.
+    // Whole minutes after the last gap, on all venues.
     let before = stored(&config, Interval::M1);
     wait_until("the market goes on", || stored(&config, Interval::M1).iter().zip(&before).all(|(now, n)| *now > n + 2));
     collector.stop();

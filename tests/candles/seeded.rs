@@ -13,7 +13,7 @@ use venue_sim::{Action, Fault, Market, Pace, SimConfig, SimVenue, Source, StartW
 use crate::support::venue::Exchange;
 use crate::support::{Service, both, free_port, run, seed, wait_until};
 
-/// 2024-08-06, a Tuesday, 23:50 UTC: behind it lie the ends of an hour, of four hours and of a day.
+/// 2024-08-06, a Tuesday, 23:50 UTC: after it lie the ends of an hour, of four hours and of a day.
 pub(super) const START_MS: i64 = 1_722_988_200_000;
 /// How much faster than real time the market lives.
 const SPEED: f64 = 400.0;
@@ -116,7 +116,7 @@ fn a_recording_begun_in_the_middle_has_the_candles_of_one_from_the_beginning() {
     let mut running =
         ["collector", "compactor"].map(|name| Service::start(name, &whole, &[])).into_iter().collect::<Vec<_>>();
     // 80 minutes of the market: the second recording begins a day after the first, in the same week.
-    wait_until("the market is behind 01:05", || stored(&whole, Interval::M1).iter().all(|n| *n > 75));
+    wait_until("the market is past 01:05", || stored(&whole, Interval::M1).iter().all(|n| *n > 75));
     for (venue, ..) in VENUES {
         let refused = Fault::now(Action::Rest { status: 503, retry_after_s: 1 }).on_venue(venue);
         exchange.sim.fault(Fault { path: Some("/klines".into()), ..refused }.times(2));
@@ -142,7 +142,7 @@ fn a_recording_begun_in_the_middle_has_the_candles_of_one_from_the_beginning() {
     let (want, got) = (table(&whole, &columns), table(&middle, &columns));
     let (mut compared, mut intervals) = (0, BTreeMap::<String, u64>::new());
     for (key, bar) in &got {
-        // Silence behind the last trade is closed by each one's own clock.
+        // Silence after the last trade is closed by each one's own clock.
         if let Some(of_whole) = want.get(key) {
             assert_eq!(of_whole, bar, "{key}");
             compared += 1;

@@ -245,7 +245,7 @@ fn weight_that_others_at_our_address_spend_is_seen_in_the_headers_and_left_to_th
     let config = config(root.path(), &exchange, venues);
     exchange.sim.fault(Fault::now(Action::Spend { weight: 1_500 }));
     let collector = Service::start("collector", &config, &[]);
-    // Our own 1,900 would be 3,400 of 2,400 with those. What is asked for behind a full minute may be more.
+    // Our own 1,900 would be 3,400 of 2,400 with those. What is asked for after a full minute may be more.
     wait_until("snapshots are asked for until there is no more weight", || {
         exchange.sim.report().venues["binance-usdm"].usage.weight_most >= 1_850
     });

@@ -83,7 +83,7 @@ fn a_throttling_server_is_given_the_time_it_asks_for_and_no_file_is_blamed() {
 #[test]
 fn a_throttling_server_may_name_the_moment_instead_of_the_seconds() {
     let (archive, key) = twenty();
-    // Two seconds behind the server's own clock, which is years behind ours.
+    // Two seconds after the server's own clock, which is years behind ours.
     let (after, date) = ("Wed, 21 Oct 2015 07:28:02 GMT", "Wed, 21 Oct 2015 07:28:00 GMT");
     archive.fault(&key, [Fault::StatusUntil(429, after, date)]);
     // Without an answer that is understood it would be one second.

@@ -38,7 +38,7 @@ fn candles_with_holes_and_junk_in_the_last_column() {
         let hole = &stats["missing_times"]["list"][0];
         assert_eq!(hole["from"], (DAY + 220 * MINUTE) * 1_000);
         assert_eq!(hole["to"], (DAY + 239 * MINUTE) * 1_000);
-        // 4 GAP_BEFORE and 128 ARCHIVE on the row behind the hole, 128 elsewhere.
+        // 4 GAP_BEFORE and 128 ARCHIVE on the row after the hole, 128 elsewhere.
         let flags = archive.ints(&series, "flags");
         assert_eq!((flags[219], flags[220], flags[221]), (128, 132, 128));
     }

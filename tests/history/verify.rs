@@ -336,7 +336,7 @@ const UM_TRADES: &str = "trades/exchange=binance-usdm/AUSDT";
 #[test]
 fn a_trade_whose_time_steps_back_belongs_to_its_own_candle_however_late_it_comes() {
     let mut trades = over_the_month();
-    // 2 ms before the edge that was passed; four hours late; a trade of August behind one of September.
+    // 2 ms before the edge that was passed; four hours late; a trade of August after one of September.
     for (behind, back_ms, amount) in
         [(10, 12, 5), (700, 4 * 60 * MINUTE_MS, 7), (1_440, 15, 3), (1_441, 26 * MINUTE_MS, 2)]
     {
@@ -450,7 +450,7 @@ fn an_outage_of_the_exchange_is_told_with_its_source_and_is_nothing_wrong() {
     assert_eq!((report.wrong(), stats.missing_times.missing, stats.missing_unexplained), (0, 5, 0));
     let told = stats.reported.join("\n");
     assert!(told.contains("2021-04-25 04:00:59 to 2021-04-25 08:45 UTC") && told.contains("#312"), "{told}");
-    // An hour that nobody reported, in the middle of the month and right behind the outage.
+    // An hour that nobody reported, in the middle of the month and right after the outage.
     for hour in [200, 24 * 24 + 8] {
         archive.put(path, csv(&|h| outage(h) || h == hour));
         archive.clean();

@@ -103,7 +103,7 @@ fn kill_at_random(seed: u64, trades: usize, kills: usize, server: Option<Server>
         for _ in 0..5.min(kills - done) {
             let before = copy.place.positions();
             let service = Service::start("compactor", &copy.config, &[]);
-            // In turn somewhere behind a checkpoint, in the start, and right behind a checkpoint: a few kills are one
+            // In turn somewhere after a checkpoint, in the start, and right after a checkpoint: a few kills are one
             // of each, whatever the dice say.
             if done % 3 != 1 {
                 wait_until("a checkpoint is stored", || copy.place.positions() != before);
@@ -126,13 +126,13 @@ fn kill_at_random(seed: u64, trades: usize, kills: usize, server: Option<Server>
         copy.remove();
     }
     println!(
-        "killed {done} times, {early} times before the end of the logs and {advanced} times behind a new checkpoint; \
+        "killed {done} times, {early} times before the end of the logs and {advanced} times after a new checkpoint; \
          {round} databases with {} bars each equal to the undisturbed one",
         world.clean.bars.len()
     );
     // A fast machine is through with the logs before many a kill; a few kills say nothing about shares.
     let enough = if done < 50 { early > 0 } else { early * 4 > done };
-    assert!(enough && advanced > 0, "{early} of {done} kills hit a feed at work, {advanced} behind a checkpoint");
+    assert!(enough && advanced > 0, "{early} of {done} kills hit a feed at work, {advanced} after a checkpoint");
 }
 
 #[test]

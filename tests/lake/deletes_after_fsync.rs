@@ -19,7 +19,7 @@ fn quoted(line: &str) -> Vec<String> {
     line.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The path that `strace -y` prints behind a descriptor.
+/// The path that `strace -y` prints after a descriptor.
 fn of_descriptor(line: &str) -> Option<String> {
     let rest = line.split_once('<')?.1;
     Some(rest.split_once('>')?.0.to_owned())

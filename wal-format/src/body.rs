@@ -33,7 +33,7 @@ impl Body {
             Ok(file) => file,
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 // Its name goes before the file does: this one was not deleted.
-                return match spill::behind(path) {
+                return match spill::target(path) {
                     Some(behind) => Err(io(io::Error::other(format!(
                         "it leads to {}, which is not there: is that disk mounted?",
                         behind.display()

@@ -416,7 +416,7 @@ mod tests {
         });
     }
 
-    /// A writer of version 1 knows nothing of groups: the words behind the bell are 0.
+    /// A writer of version 1 knows nothing of groups: the words after the bell are 0.
     #[test]
     fn a_page_of_version_1_is_read_and_its_roll_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ pub struct Explanation {
     pub seq: Option<Seq>,
     /// Where that record, or the damage, begins.
     pub from: u64,
-    /// First byte behind it, where that is known.
+    /// First byte after it, where that is known.
     pub to: Option<u64>,
     /// Why, one sentence each.
     pub sentences: Vec<String>,
@@ -161,7 +161,7 @@ fn record(source: &mut Source, out: &mut Explanation, limit: u64) -> Result<(), 
                 } else if inside < RECORD_HEADER_BYTES as u64 + info.payload_bytes {
                     format!("byte {} of the {} of the payload", inside - RECORD_HEADER_BYTES as u64, info.payload_bytes)
                 } else {
-                    "padding behind the payload".to_owned()
+                    "padding after the payload".to_owned()
                 };
                 out.say(format!(
                     "It is {place} of record {} ({kind}, connection {}), which begins at {at} and whose checksum holds.",
@@ -183,7 +183,7 @@ fn record(source: &mut Source, out: &mut Explanation, limit: u64) -> Result<(), 
             }
         }
     }
-    // Behind everything that was written.
+    // After everything that was written.
     out.from = at;
     let mut byte = [0];
     source.read_exact_at(&mut byte, out.offset)?;

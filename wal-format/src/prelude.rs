@@ -66,7 +66,7 @@ pub(crate) fn encode(magic: [u8; 8], version: u16, body: &[u8], room: usize) -> 
     Some(bytes)
 }
 
-/// The body behind a valid prelude, copied into aligned memory, and its version, from 1 to `newest`.
+/// The body after a valid prelude, copied into aligned memory, and its version, from 1 to `newest`.
 pub(crate) fn decode(magic: [u8; 8], newest: u16, bytes: &[u8]) -> Result<(u16, AlignedVec), PreludeError> {
     let Some(prelude) = bytes.first_chunk::<PRELUDE_BYTES>() else {
         return Err(PreludeError::Damaged);

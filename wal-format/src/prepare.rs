@@ -375,7 +375,7 @@ impl Ahead {
             let tail = live.committed().offset;
             let limit = segment.header.data_limit();
             let want = tail.saturating_add(options.prefault_bytes).min(limit);
-            // Pages behind the tail are there already.
+            // Pages after the tail are there already.
             let from = self.done.max(tail);
             if from >= want {
                 break;

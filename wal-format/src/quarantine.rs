@@ -5,7 +5,7 @@
 //!  foreign-<20 digits>-<log8>-<incarnation4>.wal  a segment of another log or another copy: nothing of this one is lost
 //! ```
 //!
-//! A name that is taken gets `.1`, `.2`, ... behind it.
+//! A name that is taken gets `.1`, `.2`, ... after it.
 
 use std::path::{Path, PathBuf};
 

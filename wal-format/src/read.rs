@@ -323,7 +323,7 @@ impl LogReader {
     }
 
     /// Steps over the unsealed end at which the reader waits for a repair, if all that a repair would do there is to
-    /// seal it: the log goes on behind it, and no record was committed in between. False, and
+    /// seal it: the log goes on after it, and no record was committed in between. False, and
     /// nothing changed, if something may be lost there or may still come.
     ///
     /// # Errors

@@ -343,7 +343,7 @@ impl RepairJob<'_> {
         let file = regular::open_as(OpenOptions::new().read(true).write(true), &path).map_err(|e| self.io(e))?;
         let truncated = source.file_bytes() < segment_bytes;
         if truncated {
-            // Somebody truncated the file. Its place on disk has to come back before anything else; its length only behind the
+            // Somebody truncated the file. Its place on disk has to come back before anything else; its length only after the
             // SEAL, because until then it shows the next attempt that something was cut off.
             sys::alloc::reserve(&file, segment_bytes).map_err(|e| self.io(e))?;
         }
@@ -359,10 +359,10 @@ impl RepairJob<'_> {
             hole.below_durable = below_durable(hole.from, hole.to);
         }
         let mut seal_at = walk.end;
-        // The last record that is known to have been behind the last one that can be read.
+        // The last record that is known to have been after the last one that can be read.
         let lost_to = walk.seal.is_none().then(|| self.known_last(epoch, expected, segment_bytes, vouched)).flatten();
         if walk.seal.is_none() {
-            // Bytes behind the last valid record. If the machine ran on and the commit word is
+            // Bytes after the last valid record. If the machine ran on and the commit word is
             // 0, they are an append that never returned: nothing was lost, they are wiped. In
             // any other case a record was there: they stay, under a HOLE.
             let same_boot = source.header().is_some_and(|h| h.boot_id == self.boot_id && self.boot_id != [0; 16]);
@@ -454,7 +454,7 @@ impl RepairJob<'_> {
         found.into_iter().flatten().filter(|seq| seq.epoch() == epoch).max()
     }
 
-    /// The last record of `epoch` that is known to have been appended, if that is `expected` or one behind it and no
+    /// The last record of `epoch` that is known to have been appended, if that is `expected` or one after it and no
     /// later segment says. The writer's page is a hint: what cannot have fitted is not believed.
     fn known_last(&self, epoch: u32, expected: Seq, segment_bytes: u64, vouched: Option<Seq>) -> Option<Seq> {
         let committed = self.control.and_then(|c| c.committed_of(epoch));

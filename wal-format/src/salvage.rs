@@ -134,7 +134,7 @@ fn copy(mut source: Source, out: &Path, lineage: Option<&Lineage>) -> Result<Sal
     let mut bytes = vec![0; usize::try_from(segment_bytes).unwrap_or(0)];
     let mut at = 0_u64;
     for block in bytes.chunks_mut(BLOCK_BYTES as usize) {
-        // What cannot be read, and what is behind the end of a truncated file, stays zero.
+        // What cannot be read, and what is after the end of a truncated file, stays zero.
         if !matches!(source.read_exact_at(block, at), Ok(true)) {
             let left = usize::try_from(source.file_bytes().saturating_sub(at)).unwrap_or(0);
             block.fill(0);

@@ -67,7 +67,7 @@ pub(crate) struct Segment {
 }
 
 /// Creates the segment that `header` describes. `donor` is an existing file of the same length,
-/// allocated and known to be zero behind its header block, that is renamed and reused.
+/// allocated and known to be zero after its header block, that is renamed and reused.
 ///
 /// # Errors
 /// What the storage reports; `StorageFull` if the disk cannot hold it. The temporary file is
@@ -109,7 +109,7 @@ fn prepare(
     Ok((file, window))
 }
 
-/// Whether a file can be taken as a donor: right length, and zero behind its header block.
+/// Whether a file can be taken as a donor: right length, and zero after its header block.
 ///
 /// # Errors
 /// What the storage reports while reading.

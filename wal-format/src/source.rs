@@ -3,7 +3,7 @@
 //!
 //! Sealed segments are read through `pread`, so an I/O error is a value and not a signal, and the
 //! page cache is the only other copy. The mapping is used for exactly one thing: to see a commit
-//! word the moment it is stored and to lend out the published bytes behind it.
+//! word the moment it is stored and to lend out the published bytes after it.
 //!
 //! Owns the file handle, the mapping and the buffer of one segment; knows nothing of the log
 //! around it. Never writes.
@@ -184,7 +184,7 @@ impl Source {
                 Err(_) if self.buffer_len >= len => break,
                 Err(err) => return Err(err),
             }
-            // One frame at a time: what lies behind it may never be needed.
+            // One frame at a time: what lies after it may never be needed.
             if self.buffer_len >= len && self.body.archive().is_some() {
                 break;
             }

@@ -31,7 +31,7 @@ pub fn place(spill_dir: &Path, dir: &Path, log_uuid: &[u8; 16]) -> PathBuf {
 
 /// The file on another disk that a segment's name leads to; `None` for one that lies in the log itself.
 #[must_use]
-pub fn behind(path: &Path) -> Option<PathBuf> {
+pub fn target(path: &Path) -> Option<PathBuf> {
     std::fs::read_link(path).ok()
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn tidy(
     let known: BTreeSet<PathBuf> = [dir.to_path_buf(), dir.join(QUARANTINE_DIR)]
         .iter()
         .flat_map(|dir| names(dir).unwrap_or_default().into_iter().map(|name| dir.join(name)))
-        .filter_map(|path| behind(&path))
+        .filter_map(|path| target(&path))
         .collect();
     for spill_dir in spill_dirs {
         let place = place(spill_dir, dir, log_uuid);

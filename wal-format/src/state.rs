@@ -171,7 +171,7 @@ pub struct LogState {
     pub quarantined: Vec<PathBuf>,
 }
 
-/// Bytes of the log from `from` to `to`, by the sizes of its segments; 0 when `to` is not behind `from`.
+/// Bytes of the log from `from` to `to`, by the sizes of its segments; 0 when `to` is not after `from`.
 pub fn bytes_between(segments: &[SegmentInfo], from: Position, to: Position) -> u64 {
     if to <= from {
         return 0;
@@ -228,7 +228,7 @@ pub(crate) fn listed(
 ) -> Result<Option<SegmentInfo>, StateError> {
     let info = match opened.and_then(|source| source.map(|source| segment_info(source, lineage)).transpose()) {
         Err(error) if error.is_unreachable() => Some(SegmentInfo {
-            spilled: spill::behind(path),
+            spilled: spill::target(path),
             state: SegmentState::Unreachable,
             unreachable: Some(chain(&error)),
             ..SegmentInfo::unknown(id, path)
@@ -241,7 +241,7 @@ pub(crate) fn listed(
 /// What header and footer of an open segment say.
 fn segment_info(mut source: Source, lineage: Option<&Lineage>) -> Result<SegmentInfo, StateError> {
     let mut info = SegmentInfo {
-        spilled: spill::behind(source.path()),
+        spilled: spill::target(source.path()),
         bytes: source.stored_bytes(),
         archived: source.is_archived(),
         ..SegmentInfo::unknown(source.id(), source.path())

@@ -348,7 +348,7 @@ impl SyncWorker {
             (Arc::clone(live), sealed.take(), last)
         };
         let at = live.committed();
-        // Sealed with none behind it: the log is being closed, whether this thread was notified already or not.
+        // Sealed with none after it: the log is being closed, whether this thread was notified already or not.
         let due = self.due(&at, sealed.is_some(), close || (last && sealed.is_some()));
         let mut clean = !self.front_frozen;
         if due && at.offset == self.synced_to {

@@ -59,7 +59,7 @@ pub(crate) struct Walk {
     pub seal: Option<(Seal, u64, Seq, u64)>,
     /// Records that the SEAL of recovery says were between the last one and it, without a trace in between.
     pub cut: Option<HoleSpan>,
-    /// First byte after the last one that is not zero, if any is behind `end`.
+    /// First byte after the last one that is not zero, if any is after `end`.
     pub noise_end: Option<u64>,
     /// The highest seq that a SYNC record calls durable.
     pub durable: Option<Seq>,
@@ -141,7 +141,7 @@ pub(crate) fn walk(source: &mut Source, carry: Option<Seq>, mode: Mode) -> Resul
 
 /// First byte after the last one in `from..to` that is not zero; `None` if all are.
 pub(crate) fn last_byte(source: &Source, from: u64, to: u64) -> Result<Option<u64>, ReadError> {
-    // What lies behind the longest segment is none of its bytes: a file of any length costs no more than that.
+    // What lies after the longest segment is none of its bytes: a file of any length costs no more than that.
     let to = to.min(source.file_bytes()).min(SEGMENT_BYTES_MAX);
     let mut buffer = vec![0; 256 * 1024];
     for (first, mut end) in source.data_ranges(from, to)?.into_iter().rev() {
@@ -161,7 +161,7 @@ pub(crate) fn last_byte(source: &Source, from: u64, to: u64) -> Result<Option<u6
     Ok(None)
 }
 
-/// Index of the last byte that is not zero. A hundred megabytes of zeros lie behind the records of a young segment: they
+/// Index of the last byte that is not zero. A hundred megabytes of zeros lie after the records of a young segment: they
 /// are looked at a block at a time, which the compiler does with vectors.
 fn last_nonzero(bytes: &[u8]) -> Option<usize> {
     let mut end = bytes.len();
@@ -190,7 +190,7 @@ impl Walk {
     }
 
     /// The record `seq` shows where a lost range before it ends. The SEAL of recovery only does where its number is not the
-    /// one expected: then it is the one behind the last record that is known to have been there.
+    /// one expected: then it is the one after the last record that is known to have been there.
     fn ends_before(&mut self, at: u64, seq: Seq, expected: Seq, seal: Option<&Seal>) {
         let by_recovery = seal.is_some_and(|seal| seal.by_recovery);
         let below_durable = seal.is_some_and(|seal| seal.below_durable);

@@ -222,7 +222,7 @@ fn a_log_that_is_replaced_under_a_waiting_reader_is_reported_and_never_waited_fo
     swap(&root.path().join("backup"));
     repair(&dir).unwrap();
     run(&dir, 1000..1010);
-    // Behind the end of run 1: the new run 2 is found although its ids are lower than those that were read.
+    // After the end of run 1: the new run 2 is found although its ids are lower than those that were read.
     assert_eq!(numbers(&mut behind), all(1000..1010));
     // At the end of another run 2.
     assert!(matches!(later.next(), Err(wal_format::ReadError::Replaced { .. })));

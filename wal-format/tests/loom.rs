@@ -95,7 +95,7 @@ fn second_look(publish: Ordering, observe: Ordering) {
     });
 }
 
-/// Two records, 100 bytes each behind the segment's header: their ends by number.
+/// Two records, 100 bytes each after the segment's header: their ends by number.
 fn end_of(seq: Seq) -> u64 {
     4096 + (seq.counter() + 1) * 104
 }

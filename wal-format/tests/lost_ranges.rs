@@ -180,7 +180,7 @@ fn a_repair_that_dies_at_any_step_leaves_the_lost_range_as_exact_and_reported_on
 fn a_lost_range_that_waits_for_its_end_is_reported_by_whoever_reads_on_from_there() {
     let dir = tempfile::tempdir().unwrap();
     let mut one = SegmentBuilder::new(1, 1, 0).with(&["a", "b"]);
-    // A repair that died behind its HOLE: nothing says where the lost range ends.
+    // A repair that died after its HOLE: nothing says where the lost range ends.
     let hole = record::encode_hole(one.initial, one.seq(), 0, 0, 64).unwrap();
     one.bytes[one.at..one.at + hole.len()].copy_from_slice(&hole);
     one.write(dir.path());

@@ -231,5 +231,5 @@ fn without_room_anywhere_the_error_names_every_place() {
     assert!(error.is_retryable() && error.to_string().contains("no space"), "{error}");
     bed.full(false);
     eventually("space is used again", || append(&mut writer, n).is_ok());
-    assert_eq!(spill::behind(&list_segments(&bed.log()).unwrap()[0].path), None);
+    assert_eq!(spill::target(&list_segments(&bed.log()).unwrap()[0].path), None);
 }

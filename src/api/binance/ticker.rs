@@ -2,7 +2,7 @@
 //!
 //! A time is made of whole minutes, as the exchange's own rolling windows are; `openTime` says with which minute it
 //! begins, which is later than requested where recording began later, or lacks trades: nothing is added up over a gap, and
-//! where nothing whole is behind one, there is no answer. Time is the venue's as far as it was recorded. A
+//! where nothing whole is after one, there is no answer. Time is the venue's as far as it was recorded. A
 //! symbol that does not trade has the price of its last trade and nothing else.
 
 use axum::extract::State;
@@ -338,7 +338,7 @@ fn summary(hub: &KlineHub, found: &FoundSymbol, over: Over) -> Result<Answer<Opt
         if bars.is_empty() {
             let (from, to) = (over.unit.of(gap.open_time_us), over.unit.of(gap.open_time_us + MINUTE_US));
             let msg = format!(
-                "Trades between {from} and {to} are missing, and no whole minute is behind them yet: try again later."
+                "Trades between {from} and {to} are missing, and no whole minute is after them yet: try again later."
             );
             return Ok(Err(Refusal::new(-1130, msg)));
         }

@@ -112,7 +112,7 @@ impl Dispatcher {
             match change {
                 Ok(pushed) => self.push(&pushed),
                 Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "pushes fell behind; clients go on with the present state");
+                    tracing::warn!(missed, "pushes fell after; clients go on with the present state");
                     self.catch_up();
                 }
                 Err(RecvError::Closed) => return,
@@ -257,7 +257,7 @@ impl Dispatcher {
             };
             match ticks {
                 Ok(ticks) => self.trades(&ticks),
-                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "pushes of trades fell behind"),
+                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "pushes of trades fell after"),
                 Err(RecvError::Closed) => return,
             }
         }

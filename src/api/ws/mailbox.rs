@@ -1,5 +1,5 @@
 //! What one WebSocket client has not been sent yet: bounded, newest state of a bar in place of an older one, never
-//! an older state behind a newer one. Putting into it never waits, so a slow client delays nobody.
+//! an older state after a newer one. Putting into it never waits, so a slow client delays nobody.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -207,7 +207,7 @@ impl Seen {
             self.closed = self.closed.max(state);
             return true;
         }
-        // An open state behind the close of the same bar, or of one behind it, is old.
+        // An open state after the close of the same bar, or of one after it, is old.
         if state < self.open || state.0 <= self.closed.0 {
             return false;
         }

@@ -1,6 +1,6 @@
 //! WebSockets: the exchange's streams under `/ws` and `/stream`, ours under `/v1/stream`.
 //!
-//! `/ws` and `/stream` without a prefix look for a symbol on spot first and on USD-M then; behind `/market` and
+//! `/ws` and `/stream` without a prefix look for a symbol on spot first and on USD-M then; after `/market` and
 //! `/public`, as the exchange routes its futures, only on USD-M; under `/stream/ws` only on spot. `/private`, which
 //! clients of futures open together with the others, has no stream. Whoever closes gets his close frame back, and
 //! whoever is closed has time to answer. A client that cannot take what is written within

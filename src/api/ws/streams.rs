@@ -113,7 +113,7 @@ impl Binance {
         })
     }
 
-    /// The streams behind these names; an error when there are too many.
+    /// The streams after these names; an error when there are too many.
     pub fn check(&self, names: Vec<String>) -> Result<Checked, String> {
         let new = names.iter().filter(|n| !self.streams.contains_key(*n)).count();
         if self.streams.len() + self.later.len() + new > self.app.cfg.max_subscriptions {
@@ -206,7 +206,7 @@ impl Binance {
         if slots.is_empty() {
             return;
         }
-        // Read behind the subscription: a change is in one of the two, or in both and then sent once.
+        // Read after the subscription: a change is in one of the two, or in both and then sent once.
         let hub = Arc::clone(&self.hub);
         let newest = ops::supervise::blocking(move || {
             slots.into_iter().map(|slot| (slot, hub.newest_two(slot.0, slot.1))).collect::<Vec<_>>()

@@ -93,12 +93,12 @@ impl Requests {
         Self { queue: VecDeque::new(), open: Vec::new(), refused: BTreeMap::new(), next_id: 1 }
     }
 
-    /// Requests `streams` behind everything else.
+    /// Requests `streams` after everything else.
     pub(super) fn ask(&mut self, context: RequestContext<'_>, streams: &[String]) {
         self.push(Verb::Subscribe, context, streams);
     }
 
-    /// Requests the end of `streams` behind everything else.
+    /// Requests the end of `streams` after everything else.
     pub(super) fn end(&mut self, context: RequestContext<'_>, streams: &[String]) {
         self.refused.retain(|stream, _| !streams.contains(stream));
         self.push(Verb::Unsubscribe, context, streams);
@@ -108,7 +108,7 @@ impl Requests {
         if streams.is_empty() {
             return;
         }
-        // The last word counts: a request of the other kind that is on its way must not be sent again behind it.
+        // The last word counts: a request of the other kind that is on its way must not be sent again after it.
         for open in self.open.iter_mut().filter(|open| open.verb != verb) {
             open.overtaken |= open.streams.iter().any(|s| streams.contains(s));
         }
@@ -225,7 +225,7 @@ impl Requests {
     }
 
     /// The venue refused something. One bad symbol may spoil a message of many (Gate futures), so the streams of the
-    /// message are requested one by one, behind everything else; returns how many. What is refused alone is requested
+    /// message are requested one by one, after everything else; returns how many. What is refused alone is requested
     /// again after a while.
     pub(super) fn refused(&mut self, context: RequestContext<'_>, answer: Answer<'_>, why: &str) -> usize {
         let Some(request) = self.take(context.venue, answer).filter(|request| !request.overtaken) else { return 0 };

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 const MOST_TIMES: u64 = 2;
 /// So is one with few of them, which were requested again meanwhile.
 const FEW_TIMES: u64 = 4;
-/// The pause behind a replacement, of the connection and of each stream that was silent; that of a stream is doubled
+/// The pause after a replacement, of the connection and of each stream that was silent; that of a stream is doubled
 /// with each replacement which did not help.
 const PAUSE_FIRST: Duration = Duration::from_secs(300);
 /// Upper bound of it.

@@ -330,7 +330,7 @@ async fn what_is_answered_after_a_cut_ends_its_gap_and_gets_its_book_while_the_r
     }
     let frame = |r: &Rec| r.kind == Kind::Data && r.payload.starts_with(br#"{"stream":"oldusdt"#);
     let (last, end) = (records.iter().rposition(frame), records.iter().rposition(|r| r.kind == Kind::Gap));
-    assert!(end < last, "the rest flows again behind the end of its gap");
+    assert!(end < last, "the rest flows again after the end of its gap");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -96,7 +96,7 @@ pub const LISTING: &str = r#"{"timezone":"UTC","serverTime":1767225600000,"rateL
 
 impl Server {
     /// Connection `i` follows `scripts[i]`, later ones stream. Book `i` comes with the status `rest_status[i]`, and headers
-    /// behind it, of which `Body` is what comes in its place.
+    /// after it, of which `Body` is what comes in its place.
     pub async fn start(scripts: Vec<Vec<Act>>, rest_status: Vec<&'static str>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -42,7 +42,7 @@ pub(super) fn follow(links: &[&Link], checked: &BTreeMap<String, Checked>) -> Ve
                 // Of several chains the one that ends where this part begins.
                 let ends_here = |tail: &usize| links.get(*tail).is_some_and(|l| l.range.1 == link.range.0);
                 let at = tails.iter().rposition(ends_here).unwrap_or(chains.len() - 1);
-                let why = "it was published behind another manifest than the one there is";
+                let why = "it was published after another manifest than the one there is";
                 let (named, head) = (link.previous.as_deref().unwrap_or_default(), &chains[at].head);
                 fault = Some(format!("{what}: {why} ({named}, not {head})"));
                 at
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use lake::{Hour, Part};
 
-    /// A part of a run, from one seq to another, behind one of another name.
+    /// A part of a run, from one seq to another, after one of another name.
     fn link(name: &str, behind: Option<&str>, incarnation: u64, range: (u64, u64)) -> Link {
         let part = Part {
             venue: "binance-spot".into(),
@@ -162,7 +162,7 @@ mod tests {
         ];
         let chains = followed(&links);
         assert_eq!(chains.len(), 2);
-        assert!(chains[0].faults[0].contains("behind another manifest"), "{chains:?}");
+        assert!(chains[0].faults[0].contains("after another manifest"), "{chains:?}");
         assert!(chains[1].faults.iter().any(|f| f.contains("are in")), "{chains:?}");
         // A run of version 1 that begins twice cannot be distinguished from one whose beginning was taken out.
         let links = [link("a1", None, 0, (0, 10)), link("b1", None, 0, (10, 20))];

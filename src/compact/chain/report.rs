@@ -11,7 +11,7 @@ pub struct Chain {
     pub venue: String,
     /// The log's uuid, 32 hex digits.
     pub log: String,
-    /// The part behind which another chain of the same log goes on too: it was restored or cloned there.
+    /// The part after which another chain of the same log goes on too: it was restored or cloned there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forked_behind: Option<String>,
     /// Hour of the first part, `YYYY-MM-DDTHH`.
@@ -75,7 +75,7 @@ impl fmt::Display for ChainReport {
                 c.bytes
             )?;
             if let Some(behind) = &c.forked_behind {
-                writeln!(f, "    restored or cloned: another chain of this log goes on behind {behind} too")?;
+                writeln!(f, "    restored or cloned: another chain of this log goes on after {behind} too")?;
             }
             if c.removed > 0 {
                 writeln!(f, "    {} files were removed by retention", c.removed)?;

@@ -26,7 +26,7 @@ pub(super) struct Link {
     pub revision: u32,
     /// Its manifest was rebuilt.
     pub rebuilt: bool,
-    /// First seq, and the first one behind.
+    /// First seq, and the first one after.
     pub range: (u64, u64),
     /// The random number of the run of its first record; 0 = a run of version 1.
     pub incarnation: u64,

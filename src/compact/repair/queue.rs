@@ -5,7 +5,7 @@
 //! has read that log to its end ([`RepairQueue::ready`]) does the first gap go out, and what that log has of a gap
 //! whose fetching ended in its middle is not fetched again.
 //!
-//! A gap whose request fails waits for a time of its own behind all that are due: it costs no other one its turn.
+//! A gap whose request fails waits for a time of its own after all that are due: it costs no other one its turn.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -156,7 +156,7 @@ impl RepairQueue {
         }
     }
 
-    /// This one is not done: it waits again, for `pause` and behind all that are due then.
+    /// This one is not done: it waits again, for `pause` and after all that are due then.
     pub fn again(&self, wanted: WantedRepair, pause: Duration) {
         let mut inner = self.lock();
         inner.in_work = false;

@@ -20,7 +20,7 @@ pub struct MissingRange {
     pub to: i64,
     /// Time of the last row before it, us.
     pub after_us: Option<i64>,
-    /// Time of the first row behind it, us.
+    /// Time of the first row after it, us.
     pub before_us: Option<i64>,
 }
 

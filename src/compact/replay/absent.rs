@@ -15,7 +15,7 @@ use lake::{Hour, Lake, Part};
 use wal_format::{Position, Seq};
 
 impl ReplayLog<'_> {
-    /// Reports each range of records that lies before the first part, between two parts or behind the last one, as far
+    /// Reports each range of records that lies before the first part, between two parts or after the last one, as far
     /// as the lake was acknowledged, and is in none. `unreadable`: parts that are reported by themselves.
     pub(super) fn absent(
         &self,
@@ -29,7 +29,7 @@ impl ReplayLog<'_> {
         for i in 0..=parts.len() {
             let next = parts.get(i);
             let Some(until) = next.map(|k| Seq(k.manifest.first.seq)).or(acked) else { break };
-            // A part that was published behind another one of these goes on where that one ended.
+            // A part that was published after another one of these goes on where that one ended.
             if from.seq < until && before(parts, i).is_none() {
                 self.report_absent(lake, from, until, unreadable, report)?;
             }

@@ -262,6 +262,6 @@ impl ReplayLog<'_> {
             .map_err(|source| CompactError::Continuation { of: before.manifest.hour.clone(), source })?;
         let continuation = Continuation { previous_sha256: Some(before.sha256.clone()), ..continuation };
         Gatherer::new(self.venue, self.kind, settings, &continuation)
-            .map_err(CompactError::step("go on behind a manifest"))
+            .map_err(CompactError::step("go on after a manifest"))
     }
 }

@@ -7,10 +7,10 @@
 //!
 //! Data files are read and never touched; a copy of the broken manifest is quarantined ([`crate::quarantine`]) before
 //! another one takes its place, under the lake's lock. A manifest that does not come out byte for byte names in
-//! `supersedes` the SHA-256 by which the part behind it knows it, so the chain holds, and says in `rebuilt` what it was
+//! `supersedes` the SHA-256 by which the part after it knows it, so the chain holds, and says in `rebuilt` what it was
 //! made of and what nobody knows any more. The next part then starts its ids again and reports that as an event.
 //!
-//! Left alone: files behind the newest manifest while the log still has their records (the compactor publishes them
+//! Left alone: files after the newest manifest while the log still has their records (the compactor publishes them
 //! when it starts), and parts of which nothing is left.
 
 use std::collections::BTreeMap;
@@ -296,11 +296,11 @@ impl Broken {
 struct Neighbours {
     /// The one before it.
     before: Option<PublishedPart>,
-    /// The first one behind it.
+    /// The first one after it.
     next: Option<PartManifest>,
-    /// By what SHA-256 the one behind it knows it.
+    /// By what SHA-256 the one after it knows it.
     expected: Option<String>,
-    /// Nothing usable was published behind it.
+    /// Nothing usable was published after it.
     newest: bool,
 }
 
@@ -447,7 +447,7 @@ fn from_log(
     Ok(FromLog::Nothing)
 }
 
-/// Whether the log has everything behind the part before, or its own beginning.
+/// Whether the log has everything after the part before, or its own beginning.
 fn has(log: &ReplayLog<'_>, before: Option<&PublishedPart>, first_seq: u64) -> Result<bool, CompactError> {
     let mut reader = log.reader(before.map_or(Position::START, |k| to_position(k.manifest.end)))?;
     loop {
@@ -572,7 +572,7 @@ fn replacement(
         RebuiltFrom::Files => &[
             "how many frames came and what became of those that decoded",
             "gaps, ids and lost ranges",
-            "what the compactor remembered behind it: ids start again in the next part, which reports it as an event",
+            "what the compactor remembered after it: ids start again in the next part, which reports it as an event",
         ],
     };
     m.files = broken.named();

@@ -14,10 +14,10 @@
 //! move, and a lock of its own shows others for as long as a rewrite runs that nothing of it is left over
 //! ([`LakeLock::rewrite`]).
 //!
-//! A crash before the commit leaves the old part. Behind it the new part is complete on disk, and [`finish`] moves what
+//! A crash before the commit leaves the old part. After it the new part is complete on disk, and [`finish`] moves what
 //! was not moved yet: the next `replay --rewrite` or `--verify` and each start of the compactor do so first. Meanwhile
 //! `tapedeck verify` says that it is pending. The manifest of the new part has `revision` + 1 and in `supersedes` the
-//! SHA-256 of the old one, which the part behind it may go on to name.
+//! SHA-256 of the old one, which the part after it may go on to name.
 //!
 //! Nothing is rewritten if the log gives other frames than the part was made of: then the log is damaged or
 //! another one, and what is published may be all that is left. Nor, unless asked for, if a table would have fewer rows
@@ -101,7 +101,7 @@ impl ReplayLog<'_> {
         let details: Vec<String> = found.iter().filter(is_rows).map(ToString::to_string).collect();
         if details.is_empty() {
             let verdict = if found.is_empty() { Verdict::Equal } else { Verdict::EqualRows };
-            // What this version remembers behind the part is what the next one begins with.
+            // What this version remembers after the part is what the next one begins with.
             let manifest = PartManifest { continuation: made.manifest.continuation.clone(), ..known.manifest.clone() };
             let goes_on = PublishedPart { part: part.clone(), manifest, sha256: known.sha256.clone() };
             return Ok((part_report(part, verdict, rows, Vec::new()), Some(goes_on)));

@@ -80,7 +80,7 @@ impl ReplayLog<'_> {
         let published = self.again(known, before, &self.place(rebuilt.clone()), manifest.settings.clone(), revision)?;
         let rows = published.as_ref().map_or(0, Published::rows);
         let differences = differences(lake, rebuilt, known)?;
-        // Behind a part that was rewritten since, the account begins with what was remembered before.
+        // After a part that was rewritten since, the account begins with what was remembered before.
         let behind_older = before
             .zip(manifest.previous_sha256.as_ref())
             .is_some_and(|(b, previous)| b.manifest.supersedes.contains(previous));
@@ -181,7 +181,7 @@ fn removed_file(lake: &Lake, manifest: &PartManifest) -> Result<Option<String>, 
     Ok(gone.into_iter().find(|path| removed.contains(*path)).map(str::to_owned))
 }
 
-/// The part that the part at `i` was published behind.
+/// The part that the part at `i` was published after.
 pub(super) fn before(parts: &[PublishedPart], i: usize) -> Option<&PublishedPart> {
     parts.get(before_at(parts, i)?)
 }

@@ -106,7 +106,7 @@ fn a_manifest_that_cannot_be_read_is_reported_by_proof_and_comparison_and_hides_
     assert!(proof.to_string().contains(path.to_str().unwrap()), "{proof}");
     assert!(!proof.to_string().contains("is named by no manifest"), "{proof}");
     let report = replay(&bed.cfg(), &bed.at(), &ReplayArgs { verify: true, ..ReplayArgs::default() }).unwrap();
-    // The first and the last part are compared; the one behind the unreadable one does not know what it goes on from.
+    // The first and the last part are compared; the one after the unreadable one does not know what it goes on from.
     assert_eq!((report.checked(), report.different(), report.parts.len()), (3, 1, 4), "{report}");
     assert!(report.to_string().contains(path.to_str().unwrap()), "{report}");
     // A rebuilt lake has the rows all the same.

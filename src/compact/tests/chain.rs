@@ -76,7 +76,7 @@ fn a_manifest_rewritten_to_fit_a_changed_file_breaks_the_chain_behind_it() {
         manifest.channels.values_mut().next().unwrap().decoded += 1;
         std::fs::write(bed.lake().join(part.manifest()), manifest.to_json().unwrap()).unwrap();
     });
-    assert!(text.contains("behind another manifest"), "{text}");
+    assert!(text.contains("after another manifest"), "{text}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn removed_and_added_parts_and_files_are_named() {
             std::fs::remove_file(bed.lake().join(&file.path)).unwrap();
         }
     });
-    assert!(gone.contains("behind another manifest"), "{gone}");
+    assert!(gone.contains("after another manifest"), "{gone}");
     let first = altered(|bed| {
         let (part, manifest) = bed.manifests().remove(0);
         std::fs::remove_file(bed.lake().join(part.manifest())).unwrap();

@@ -164,7 +164,7 @@ fn the_state_before_a_damaged_one_is_gone_on_from() {
     flip(&bed.states()[1], 77);
     let outcome = bed.drain();
     let all: u64 = bed.manifests().iter().flat_map(|(_, m)| m.records.values()).sum();
-    assert!(outcome.records < all - 500, "only what came behind the older state is read again: {}", outcome.records);
+    assert!(outcome.records < all - 500, "only what came after the older state is read again: {}", outcome.records);
     assert!(older.position.seq > 500);
 }
 
@@ -351,7 +351,7 @@ fn trade_rows(bed: &Bed) -> u64 {
 
 #[test]
 fn a_log_restored_from_a_backup_publishes_what_is_new_and_leaves_what_the_other_copy_published() {
-    // In the hour that both have a share of, and in the one behind it.
+    // In the hour that both have a share of, and in the one after it.
     for hours_later in [0, 1] {
         let bed = Bed::new();
         let mut log = Log::open(&bed.wal(), T0);

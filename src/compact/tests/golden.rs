@@ -85,7 +85,7 @@ fn every_golden_lake_is_proven_comes_out_of_the_log_again_and_is_left_as_it_is()
         assert!(repair(&bed.cfg(), &bed.at(), None).unwrap().iter().all(|done| done.exact), "v{version}");
         let changed = diff_trees(&Lake::open(&data().join(format!("v{version}"))), &bed.at()).unwrap();
         assert_eq!(changed, [], "v{version}");
-        // The compactor of today goes on behind it.
+        // The compactor of today goes on after it.
         let mut log = Log::open(&bed.wal(), T0 + 2 * HOUR);
         fill(&mut log, T0 + 2 * HOUR, 1, 200, 2_000_000);
         log.writer.close().unwrap();

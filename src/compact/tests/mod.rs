@@ -1,4 +1,4 @@
-//! The whole room against real logs: however often and wherever it is stopped, the lake is the one of a clean run.
+//! The whole crate against real logs: however often and wherever it is stopped, the lake is the one of a clean run.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
@@ -518,7 +518,7 @@ fn an_unrepaired_crash_tail_is_waited_for_and_repaired_as_soon_as_no_writer_live
     let venue = || status.snapshot().venues.get("binance-spot").cloned().unwrap_or_default();
     wait_for(|| venue().activity == Activity::AwaitingRepair);
     assert!(venue().reason.is_some_and(|r| r.contains("crash tail")));
-    assert_eq!(venue().parts_published, 0, "nothing behind the tail was passed to");
+    assert_eq!(venue().parts_published, 0, "nothing after the tail was passed to");
     log.writer.close().unwrap();
     wait_for(|| venue().parts_published >= 2);
     shutdown.trigger();

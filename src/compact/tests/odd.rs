@@ -84,7 +84,7 @@ fn a_gap_behind_an_undecodable_frame_says_so_and_others_do_not_over_a_restart_to
     let whole = binary.copy_of_log();
     whole.drain();
     assert_eq!(of(&whole), owned);
-    // Stopped between the frame and the id behind it.
+    // Stopped between the frame and the id after it.
     let stopped = binary.copy_of_log();
     let eager = stopped.worker(Mode::Drain, Bed::eager);
     assert!(armed_for("session.record", 5, || eager.run().unwrap()).is_none());

@@ -122,6 +122,6 @@ fn a_clock_that_goes_back_inside_a_part_ends_none() {
     put(&[3, 18, 29, 31], 4);
     bed.worker(Mode::Drain, keeping(15)).run().unwrap();
     let trades: Vec<u64> = bed.manifests().iter().map(|(_, m)| m.rows[&Table::Trades]).collect();
-    assert_eq!(trades, [1, 5, 1], "00:00 to 00:15, to 00:30 in spite of the step, and behind it");
+    assert_eq!(trades, [1, 5, 1], "00:00 to 00:15, to 00:30 in spite of the step, and after it");
     bed.verify(3);
 }

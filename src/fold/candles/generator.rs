@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  tick --> inside the open bar: add                 clock --> past the open bar's end: close, go on flat
-//!       \-> behind it: close up to the tick, open    gap ----> mark the bars it touches, flat ones too
-//!       \-> before it: late: revise a closed bar (kept here, or `Old`: the database holds it), and the flat ones behind it
+//!       \-> after it: close up to the tick, open    gap ----> mark the bars it touches, flat ones too
+//!       \-> before it: late: revise a closed bar (kept here, or `Old`: the database holds it), and the flat ones after it
 //! ```
 //!
 //! Bars that somebody else made (the venue's own, stored in place of ours) are kept for their close alone: no trade is
@@ -50,7 +50,7 @@ pub enum What {
         tick: Tick,
         /// What its amount is worth.
         unit: Unit,
-        /// Bars that open at or behind this are here, us.
+        /// Bars that open at or after this are here, us.
         before_us: i64,
     },
 }
@@ -71,9 +71,9 @@ pub struct KlineGenerator {
     seeded_to: [Option<i64>; Interval::COUNT],
     /// The last bars with trades before those in memory: the flat ones that begin these go on at their closes. Empty: none.
     before: [KlineData; Interval::COUNT],
-    /// Gaps that reach behind the open minute, us: bars inside them that are made later are marked.
+    /// Gaps that reach after the open minute, us: bars inside them that are made later are marked.
     gaps: Vec<(i64, i64)>,
-    /// Trades up to this time, us, may be missing behind the last one: flat bars go on at a price that nobody knows.
+    /// Trades up to this time, us, may be missing after the last one: flat bars go on at a price that nobody knows.
     unsettled: Option<i64>,
     /// What an amount is worth.
     unit: Unit,
@@ -119,7 +119,7 @@ impl KlineGenerator {
             self.widen(&bar);
             if bar.is_final() { self.keep(i, bar) } else { self.open[i] = bar }
         }
-        // A bar that was final and nothing behind it: the next one opens flat at its close.
+        // A bar that was final and nothing after it: the next one opens flat at its close.
         if self.open[i].is_empty()
             && !self.halted
             && let Some(last) = self.closed[i].back().filter(|last| !last.is_foreign())
@@ -351,7 +351,7 @@ impl KlineGenerator {
         self.mark(interval, from_us, to_us, events, |flags| flags & !GAP);
     }
 
-    /// The slow half of [`KlineGenerator::apply`]: the first trade, the first one behind a bar, a late one.
+    /// The slow half of [`KlineGenerator::apply`]: the first trade, the first one after a bar, a late one.
     #[cold]
     fn apply_elsewhere(&mut self, interval: Interval, tick: &Tick, t: &Scaled, events: &mut Vec<BarEvent>) -> bool {
         let i = interval.index();
@@ -405,7 +405,7 @@ impl KlineGenerator {
         let i = interval.index();
         if let Some(bar) = self.closed[i].iter_mut().rev().find(|b| b.open_time_us == open_time_us) {
             if bar.is_foreign() {
-                // Whoever made it counted the trade, and knows the price that flat bars behind it go on at.
+                // Whoever made it counted the trade, and knows the price that flat bars after it go on at.
                 let close = bar.close;
                 return self.go_on(interval, open_time_us, close, events);
             }

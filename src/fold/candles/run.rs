@@ -1,5 +1,5 @@
 //! Trades that follow one another inside one minute, summed once instead of once per interval. Knows nothing of
-//! intervals: whoever owns the bars says in which minute and behind which id a run may go on.
+//! intervals: whoever owns the bars says in which minute and after which id a run may go on.
 
 use model::kline::{FLAT, KlineData, NO_ID, Scaled};
 
@@ -26,7 +26,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// From here on trades of this minute with ids behind `last_id` belong into all open bars, at their end.
+    /// From here on trades of this minute with ids after `last_id` belong into all open bars, at their end.
     pub fn begin(&mut self, minute_us: i64, last_id: i64) {
         *self = Self { minute_us: Some(minute_us), last_id, ..Self::default() };
     }
@@ -110,7 +110,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// Us behind the latest trade (late ones: before it), id behind the latest, price, scale of both, bought.
+        /// Us after the latest trade (late ones: before it), id after the latest, price, scale of both, bought.
         Trade(i64, i64, i64, u8, bool),
         /// A trade of a venue without ids.
         Nameless(i64, i64),

@@ -1,6 +1,6 @@
 //! The ids that a repair log holds of the gaps in work: ranges, so that a gap of any size is known as a whole.
 //!
-//! A gap that is started again is requested behind them, and a row of one of them came before, also when its content is
+//! A gap that is started again is requested after them, and a row of one of them came before, also when its content is
 //! no longer remembered. They are forgotten when their gap ends: a venue may restart its count.
 
 use std::collections::BTreeMap;

@@ -352,7 +352,7 @@ impl Dedupe {
         arrival
     }
 
-    /// Behind the ids: counts for the lines, and notes in `drift` what stays although a row with its id is there.
+    /// After the ids: counts for the lines, and notes in `drift` what stays although a row with its id is there.
     #[inline]
     pub fn settle(
         &self,

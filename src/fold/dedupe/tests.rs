@@ -131,7 +131,7 @@ fn two_lines(fates: &[Fate]) -> (Vec<Rec>, Vec<u64>) {
     let mut of_record: Vec<(Rec, u64)> = Vec::new();
     for (n, (lost_a, lost_b, delay_a, delay_b)) in (0_u64..).zip(fates) {
         let at = T0 + n * 3 * MS;
-        // One connection keeps its order: a delay holds up what comes behind it.
+        // One connection keeps its order: a delay holds up what comes after it.
         let mut push = |conn: u32, delay: u64| {
             let before = of_record.iter().rev().find(|(r, _)| r.conn == conn).map_or(0, |(r, _)| r.ts);
             let ts = (at + delay * MS).max(before + 1);

@@ -111,7 +111,7 @@ pub(super) struct OlderEntry {
 }
 
 impl Window {
-    /// Puts saved keys back; what is damaged is left out with all behind it.
+    /// Puts saved keys back; what is damaged is left out with all after it.
     pub(super) fn load(&mut self, saved: &SavedKeys) {
         let bytes = lake::hash::unhex(&saved.0).unwrap_or_default();
         let mut from = codec::Reader::new(&bytes);
@@ -172,7 +172,7 @@ impl Window {
         self.entries.values_mut().for_each(|e| e.brought.clear());
     }
 
-    /// Forgets what is too old to come again over a connection that is not `behind`.
+    /// Forgets what is too old to come again over a connection that is not `after`.
     #[inline]
     pub(super) fn expire(&mut self, now_ns: u64, behind: &Behind) {
         while let Some((at_ns, key)) = self.order.front().copied()

@@ -219,7 +219,7 @@ impl IdLedger {
         }
     }
 
-    /// Those that an id of their symbol may still be missing behind.
+    /// Those that an id of their symbol may still be missing after.
     fn save_unread(&self, symbols: &Interner) -> Vec<(String, String, u64)> {
         let counts = |u: &&Unread| {
             let spans = self.spans.get(u.slot).map(Vec::as_slice).unwrap_or_default();
@@ -234,7 +234,7 @@ impl IdLedger {
         self.unread.iter().filter(counts).filter_map(|u| Some((word(u)?, name(u), u.seq))).collect()
     }
 
-    /// The record `seq` could not be read, or not as a whole: ids of these symbols that are missing behind it may be
+    /// The record `seq` could not be read, or not as a whole: ids of these symbols that are missing after it may be
     /// in it. `None`: it may be of any channel, or symbol.
     #[cold]
     pub fn unread(&mut self, channel: Option<Channel>, symbols: &[Option<SymbolId>], seq: u64) {

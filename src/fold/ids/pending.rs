@@ -6,7 +6,7 @@
 //! still is counted as `filled`.
 //!
 //! A gap in front of an id that is not believed yet waits on, past the end of a part and of the log, until the rows
-//! behind it show whether it is one. So each missing id is reported once, and none for an odd id.
+//! after it show whether it is one. So each missing id is reported once, and none for an odd id.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub struct IdGap {
     pub cause: &'static str,
     /// Time of the last row before the gap, us.
     pub after_us: Option<i64>,
-    /// Time of the first row behind it, us.
+    /// Time of the first row after it, us.
     pub before_us: Option<i64>,
 }
 
@@ -70,7 +70,7 @@ struct Waiting {
     /// When it was met, or looked at last, ns.
     met_ns: u64,
     gap: IdGap,
-    /// The id behind it is not believed yet.
+    /// The id after it is not believed yet.
     unsure: bool,
 }
 
@@ -139,7 +139,7 @@ impl Pending {
             }
             match tracker.open(symbols.name(gap.symbol), gap.channel, gap.from, gap.to) {
                 Some(parts) => open.extend(parts.into_iter().map(|(from, to)| IdGap { from, to, ..gap.clone() })),
-                // Of too many that nobody knows, the oldest are left: the ids behind them never went on.
+                // Of too many that nobody knows, the oldest are left: the ids after them never went on.
                 None if self.gaps.len() + wait.len() < PENDING_MAX => {
                     wait.push(Waiting { met_ns: now_ns, ..waiting });
                 }

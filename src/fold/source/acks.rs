@@ -1,4 +1,4 @@
-//! What a consumer of a log has safe elsewhere, remembered: it holds back the deletion of what lies behind it.
+//! What a consumer of a log has safe elsewhere, remembered: it holds back the deletion of what lies after it.
 //!
 //! An acknowledgement only ever moves on. That a consumer has less than it said (its database was restored from a backup, its
 //! lake lost a manifest) is another matter, with a call of its own: what it reads again may be gone.
@@ -43,7 +43,7 @@ fn ack_of(at: &Checkpoint, note: &str) -> Ack {
     Ack { log_uuid, incarnation, position, generation: 0, note: note.to_owned() }
 }
 
-/// The place that `at` must not go back behind: that of `stored`, if it is a later one of the same log.
+/// The place that `at` must not go back after: that of `stored`, if it is a later one of the same log.
 fn later<'a>(stored: &'a Ack, at: &Checkpoint) -> Option<&'a Ack> {
     Some(stored).filter(|stored| stored.log_uuid == at.log_uuid && stored.position.seq > at.position.seq)
 }

@@ -186,7 +186,7 @@ enum Said {
     Lost(Seq, Seq),
 }
 
-/// Reads to the end; with each step the position behind it.
+/// Reads to the end; with each step the position after it.
 fn read(source: &mut dyn RecordSource, goes_on: bool) -> Vec<(Said, Position)> {
     let mut said = Vec::new();
     let mut quiet = 0;
@@ -266,7 +266,7 @@ fn all<M: Made>() {
         assert_eq!(lost.len(), 1, "{wound:?} is reported once: {said:?}");
         let read_all = ours(&said);
         assert!(!read_all.contains(&MIDDLE) && read_all.len() >= 20, "{wound:?}: {read_all:?}");
-        assert!(read_all.contains(&0) && read_all.contains(&(RECORDS - 1)), "reading goes on behind it");
+        assert!(read_all.contains(&0) && read_all.contains(&(RECORDS - 1)), "reading goes on after it");
         // A second reader gets the same report.
         let before = said[lost[0] - 1].1;
         assert_eq!(read(made.open(before).as_mut(), M::GOES_ON), said[lost[0]..], "{wound:?}");
@@ -356,7 +356,7 @@ fn a_crash_tail_is_repaired_by_who_may_and_blocks_who_may_not() {
     for n in 0..3 {
         log.append(&append(n, &payload(n))).unwrap();
     }
-    // As a kill leaves it: nothing is sealed, the lock is free, and a later run goes on behind it.
+    // As a kill leaves it: nothing is sealed, the lock is free, and a later run goes on after it.
     let copied = tempfile::tempdir().unwrap();
     let copy = copied.path().to_owned();
     for entry in std::fs::read_dir(root.path()).unwrap().map(Result::unwrap).filter(|e| e.path().is_file()) {

@@ -8,7 +8,7 @@
 //!  crash tail --lock is free--> repair --ok--> read on
 //!      |                          | fails: reported, red, tried again after 1 s, 2 s ... 60 s; the lock is not held meanwhile
 //!      | lock is held             v
-//!      +--for 5 s--> is anything lost there? --no--> read on behind it, still red
+//!      +--for 5 s--> is anything lost there? --no--> read on after it, still red
 //!                                            +-yes-> wait
 //! ```
 //!
@@ -182,7 +182,7 @@ impl LiveLog {
             let why = failed.unwrap_or_else(|| {
                 format!("segment {segment} ends in a crash tail that the running collector has not repaired")
             });
-            log_repairs::warn(&self.dir, &format!("{why}; nothing is lost by it, reading goes on behind it"));
+            log_repairs::warn(&self.dir, &format!("{why}; nothing is lost by it, reading goes on after it"));
             self.passed.insert(segment, why);
             self.progressed();
             return Ok(Wait::Over);

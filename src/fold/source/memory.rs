@@ -71,7 +71,7 @@ impl MemoryWriter {
         self.push(Entry::Lost(lost));
     }
 
-    /// Nothing comes behind what is there.
+    /// Nothing comes after what is there.
     pub fn end(&self) {
         self.shared.state().ended = true;
         self.shared.changed.notify_all();

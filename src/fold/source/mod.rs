@@ -6,7 +6,7 @@
 //!  MemoryLog    records given by value                                               tests
 //! ```
 //! What each of them promises, as `conformance` asks of all:
-//! - each record once, in log order; each lost seq in one [`Step::Lost`], before the record behind it;
+//! - each record once, in log order; each lost seq in one [`Step::Lost`], before the record after it;
 //! - [`RecordSource::position`] is where the next record starts, and a source that is opened there goes on there. The seq of
 //!   a position decides, segment and offset are hints: they need not be places in files;
 //! - damage is a [`Step::Lost`] and never an error, unless it may heal;

@@ -1,5 +1,5 @@
 //! What is left of a log: retained segments, archived ones, the one that is written just now, as far as they go. Repairs
-//! nothing, waits for nothing: whatever cannot be read is lost, and behind the last record is the end.
+//! nothing, waits for nothing: whatever cannot be read is lost, and after the last record is the end.
 
 use std::path::Path;
 use std::time::Duration;

@@ -14,7 +14,7 @@ pub const LOOKS: u32 = 8;
 pub enum Step<'a> {
     /// The next record.
     Record(RecordRef<'a>),
-    /// Records that cannot be read; reading goes on behind them.
+    /// Records that cannot be read; reading goes on after them.
     Lost(LostRange),
     /// Nothing further yet: [`RecordSource::wait`], and ask again.
     Tail,

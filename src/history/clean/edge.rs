@@ -1,5 +1,5 @@
 //! Rows with which a month begins although the month before, as it is in the lake, has them: a file of the archive may
-//! begin before its month, or go on behind it. The same row twice would count twice in every sum, so the later one is left
+//! begin before its month, or go on after it. The same row twice would count twice in every sum, so the later one is left
 //! out and counted. Another row under an id that was taken stays where it is, and `verify` says so.
 
 use std::collections::HashSet;
@@ -86,7 +86,7 @@ impl<'b> Before<'b> {
     }
 
     /// Of `rows` in their order, the first ones may be known: whether each of them is. Shorter than `rows` when this month
-    /// goes on behind the end of the one before.
+    /// goes on after the end of the one before.
     pub(super) fn knows<R: Row>(
         &mut self,
         rows: &[R],

@@ -93,7 +93,7 @@ pub(crate) struct Input<R> {
 pub(crate) struct InputFile {
     /// Where.
     pub path: PathBuf,
-    /// First instant of its day or month and the first one behind, us.
+    /// First instant of its day or month and the first one after, us.
     pub span_us: (i64, i64),
     /// How far outside a row's time may lie.
     pub slack_us: i64,
@@ -153,7 +153,7 @@ impl<R: Row> Input<R> {
         self.block.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Reads more bytes behind those that are held.
+    /// Reads more bytes after those that are held.
     fn more(&mut self, quarantine: &mut Quarantine) -> Result<(), FillError> {
         self.block.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
@@ -183,7 +183,7 @@ impl<R: Row> Input<R> {
         Ok(())
     }
 
-    /// Takes lines up to byte `whole` of the block, which is behind a newline or the end of the file.
+    /// Takes lines up to byte `whole` of the block, which is after a newline or the end of the file.
     fn rows(
         &mut self,
         whole: usize,
@@ -295,7 +295,7 @@ impl<R: Row> Input<R> {
         Ok(())
     }
 
-    /// A line that the quick parser did not take. `ended`: a newline stood behind it.
+    /// A line that the quick parser did not take. `ended`: a newline stood after it.
     fn careful(&mut self, line: &[u8], ended: bool, quarantine: &mut Quarantine) -> Result<Option<R>, FillError> {
         let text = match line {
             [text @ .., b'\r'] => {

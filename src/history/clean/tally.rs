@@ -21,7 +21,7 @@ pub struct ArchiveGap {
     pub missing: u64,
     /// Time of the row before, us.
     pub after_us: i64,
-    /// Time of the row behind, us.
+    /// Time of the row after, us.
     pub before_us: i64,
 }
 
@@ -125,7 +125,7 @@ pub struct Tally {
     pub longest_pause_us: i64,
     /// Rows whose time lies before that of the row with the id before.
     pub time_backwards: u64,
-    /// Numbers that lost digits behind their point.
+    /// Numbers that lost digits after their point.
     pub lossy: u64,
     /// Ids, or rows of a fixed step, that are in two months.
     #[serde(default, skip_serializing_if = "is_none")]
@@ -255,7 +255,7 @@ impl Tally {
         if let Some(len) = last.step_us.filter(|len| *len > 0)
             && pause_us > len.saturating_add(len / 2)
         {
-            // Rounded: funding comes a few ms behind the full hour.
+            // Rounded: funding comes a few ms after the full hour.
             let missing = pause_us.saturating_add(len / 2) / len - 1;
             let (from, to) = (after_us.saturating_add(len), after_us.saturating_add(len.saturating_mul(missing)));
             self.times.add(gap(from, to, missing));

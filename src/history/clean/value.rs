@@ -47,7 +47,7 @@ pub(super) fn id(column: &'static str, text: &[u8]) -> Result<i64, Reject> {
     }
 }
 
-/// A decimal whose mantissa is a [`word`]. One with more than 18 digits loses digits behind its point; true says so.
+/// A decimal whose mantissa is a [`word`]. One with more than 18 digits loses digits after its point; true says so.
 pub(super) fn num(column: &'static str, text: &[u8]) -> Result<(Num, bool), Reject> {
     if let Some((mantissa, scale)) = Num::parse(text).ok().and_then(Num::narrow) {
         return Ok((Num { mantissa: mantissa.into(), scale }, false));

@@ -45,7 +45,7 @@ pub(crate) struct Plan<'p> {
     pub rules: Option<CandleRules>,
     /// YYYYMM.
     pub month: u32,
-    /// First instant of the month and the first one behind it, us.
+    /// First instant of the month and the first one after it, us.
     pub span_us: (i64, i64),
     /// One file per day, not one per month.
     pub by_day: bool,
@@ -191,7 +191,7 @@ impl<'p, R: Row> UnitWriter<'p, R> {
         time_us.clamp(from, to - 1).div_euclid(DAY_US) * DAY_US
     }
 
-    /// Goes on to the file of a row's day. Days only go forward: a row a little before midnight that comes behind one
+    /// Goes on to the file of a row's day. Days only go forward: a row a little before midnight that comes after one
     /// after it stays in the later file.
     fn turn(&mut self, time_us: i64) -> Result<(), StreamError> {
         let day = self.day_of(time_us);

@@ -53,7 +53,7 @@ fn damage_and_tricks_are_named() {
     broken[400] ^= 0x55;
     let e = error(&broken);
     assert!(e.contains("deflate") || e.contains("CRC-32") || e.contains("bytes"), "{e}");
-    // The CRC of the directory entry stands behind 16 bytes.
+    // The CRC of the directory entry stands after 16 bytes.
     let at = zip.windows(4).rposition(|w| w == b"PK\x01\x02").unwrap();
     let mut wrong = zip.clone();
     wrong[at + 16] ^= 1;
@@ -61,7 +61,7 @@ fn damage_and_tricks_are_named() {
     let mut encrypted = zip.clone();
     encrypted[at + 8] |= 1;
     assert!(error(&encrypted).contains("encrypted"));
-    // The announced size is in the zip64 field behind the name.
+    // The announced size is in the zip64 field after the name.
     let size_at = at + 46 + NAME.len() + 4;
     for (size, why) in [(10_u64, "more bytes than"), (csv.len() as u64 + 1, "fewer bytes"), (1 << 40, "400 times")] {
         let mut lying = zip.clone();

@@ -102,7 +102,7 @@ mod tests {
         let mut bucket = Bucket::new(100, start);
         assert_eq!(bucket.take(100.0, start), start);
         assert_eq!(bucket.take(50.0, start), start + Duration::from_millis(500));
-        assert_eq!(bucket.take(50.0, start), start + Duration::from_secs(1), "behind the one before");
+        assert_eq!(bucket.take(50.0, start), start + Duration::from_secs(1), "after the one before");
         let later = start + Duration::from_secs(60);
         assert_eq!(bucket.take(100.0, later), later, "no more than one second is saved");
         assert_eq!(bucket.take(10.0, later), later + Duration::from_millis(100));

@@ -208,7 +208,7 @@ impl<'a> Lister<'a> {
     /// The files of one folder that are meant, sorted.
     async fn files(&self, series: &SeriesPath, selection: &Selection) -> Result<Vec<Listed>, ()> {
         let folder = series.folder();
-        // Names sort by date: the first days need not be requested, and behind the last one nothing is.
+        // Names sort by date: the first days need not be requested, and after the last one nothing is.
         let mut at = selection.from.map(|from| {
             let name = series.file(from).to_string();
             Next::Behind(name.trim_end_matches(".zip").to_owned())
@@ -317,7 +317,7 @@ impl<'a> Lister<'a> {
     }
 }
 
-/// A query stands behind a path, which buckets that are hosts of their own do not have.
+/// A query stands after a path, which buckets that are hosts of their own do not have.
 fn with_path(url: &str) -> String {
     let has_none = url.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'));
     format!("{url}{}", if has_none { "/" } else { "" })

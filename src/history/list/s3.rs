@@ -35,7 +35,7 @@ pub(crate) struct Page {
 /// Where a page begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Behind this key (version 1, and the first page of version 2).
+    /// After this key (version 1, and the first page of version 2).
     Behind(String),
     /// At this token (version 2).
     Token(String),

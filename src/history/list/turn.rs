@@ -1,4 +1,4 @@
-//! Whether a listing gets on. S3 lists in the order of names (UTF-8 bytes), so every page begins behind the end of the
+//! Whether a listing gets on. S3 lists in the order of names (UTF-8 bytes), so every page begins after the end of the
 //! one before. A server that comes back to where it was would be read for ever, each entry kept: it is given up.
 //! Sans I/O.
 
@@ -34,14 +34,14 @@ impl Turns {
     /// Looks at the next page.
     ///
     /// # Errors
-    /// When it does not lie behind the one before, or there is no end to it.
+    /// When it does not lie after the one before, or there is no end to it.
     pub(super) fn take(&mut self, page: &Page) -> Result<(), DownloadError> {
         let bad = |what: String| Err(DownloadError::new(What::Protocol, format!("the listing does not end: {what}")));
         let names = || page.objects.iter().map(|o| &o.key).chain(&page.prefixes);
         if let (Some(last), Some(first)) = (&self.last, names().min())
             && first <= last
         {
-            return bad(format!("{first:?} comes behind {last:?}"));
+            return bad(format!("{first:?} comes after {last:?}"));
         }
         self.names = self.names.saturating_add(names().count());
         if self.names > NAMES_MAX {

@@ -12,11 +12,11 @@ pub(super) const LOCK: i64 = 0x6869_7374;
 
 /// A database with a manifest.
 pub(super) trait ManifestSql: Sql {
-    /// Behind a text column that is compared by bytes.
+    /// After a text column that is compared by bytes.
     const BYTES: &'static str;
     /// Type of a column that counts by itself.
     const SERIAL: &'static str;
-    /// Behind a SELECT whose row nobody else may take.
+    /// After a SELECT whose row no other process may take.
     const SKIP_LOCKED: &'static str;
     /// The texts of a JSON list in parameter `n`, as a subquery.
     fn list(n: usize) -> String;

@@ -283,7 +283,7 @@ impl Fold {
         Ok(())
     }
 
-    /// Compares what is final: no row behind it lies before `until_us`.
+    /// Compares what is final: no row after it lies before `until_us`.
     fn settle(&mut self, until_us: i64) {
         let Some(span) = self.span else { return };
         for (interval, side) in &mut self.sides {

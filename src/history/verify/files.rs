@@ -97,7 +97,7 @@ pub(super) fn check(
     }
     c.rows = order.rows;
     if order.backwards > 0 {
-        c.wrong.push(format!("{} rows are not behind the row before them", order.backwards));
+        c.wrong.push(format!("{} rows out of order", order.backwards));
     }
     Ok(c)
 }

@@ -221,7 +221,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
         Ok(())
     }
 
-    /// Candles did not simply go on, and `record` is the first one behind: reports what that cost.
+    /// Candles did not simply go on, and `record` is the first one after: reports what that cost.
     #[cold]
     fn mended(&mut self, record: &RecordRef<'_>) {
         let Some(Broken { why, text, since_us }) = self.broken.take() else { return };
@@ -248,7 +248,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
         self.consumer.report(why, format!("{text}: {cost}{remedy}"));
     }
 
-    /// The log ends behind what broke the candles.
+    /// The log ends after what broke the candles.
     pub(super) fn nothing_followed(&mut self) {
         if let Some(Broken { why, text, .. }) = self.broken.take() {
             self.consumer.report(why, format!("{text}: no record followed yet"));
@@ -332,7 +332,7 @@ impl<'a, S: RecordSource> Reading<'a, S> {
                         self.hand_over();
                     }
                 }
-                // The ids of the trades behind it show what is missing; without ids all of its time is marked.
+                // The ids of the trades after it show what is missing; without ids all of its time is marked.
                 Step::Lost(lost) => {
                     let since_us = self.feed.last_recv_us();
                     let before = self.broken.take().map_or_else(String::new, |broken| broken.text + "; ");

@@ -62,7 +62,7 @@ pub(crate) struct ResumePoint {
     pub from: Position,
     /// The stored bars are gone on with. A bar that is made again from its first trade must not hold them already.
     pub restore: bool,
-    /// Only the records received behind what the feed remembers are new: nobody knows where it stood.
+    /// Only the records received after what the feed remembers are new: nobody knows where it stood.
     pub by_time: bool,
     /// The break to report, and its text.
     pub broken: Option<(Break, String)>,
@@ -83,7 +83,7 @@ impl ResumePoint {
             if name != "main" {
                 return begin(true, None);
             }
-            let what = "the database does not say any more how far the log is in the candles; they go on behind the last record they know of".to_owned();
+            let what = "the database does not say any more how far the log is in the candles; they go on after the last record they know of".to_owned();
             return ResumePoint { by_time: true, ..begin(true, Some((Break::RowsMissing, what))) };
         };
         match lineage.check(&place.checkpoint()) {

@@ -53,7 +53,7 @@ pub struct Checkpoint {
     pub registry: Vec<(u32, Registered)>,
     /// Changed bars in the order of their changes; the last state of a bar is stored.
     pub bars: Vec<(u32, Interval, KlineData)>,
-    /// Late trades of bars that are stored already, in order. Each is added to its bar (revision + 1); flat bars behind it take
+    /// Late trades of bars that are stored already, in order. Each is added to its bar (revision + 1); flat bars after it take
     /// the new close (revision + 1 where it differs). Applied after `bars`.
     pub old: Vec<OldTrade>,
     /// Gap flags of stored bars; applied last.

@@ -7,7 +7,7 @@
 //!  API, export ----------Readers-------> their own connections, read only
 //! ```
 //! A checkpoint that [`CandleDb::commit`] returned from is on the disk (SQLite runs with `synchronous = FULL`, a
-//! server as it is configured), so the log behind it may be let go. A commit that failed has changed nothing.
+//! server as it is configured), so log records before it may be deleted. A commit that failed has changed nothing.
 //!
 //! # The table `klines`
 //! Key (venue, symbol, interval, open_time in us). Prices and volumes are exact decimals: `NUMERIC` on Postgres,

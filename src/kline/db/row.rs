@@ -43,7 +43,7 @@ pub(super) const COLUMNS: [(&str, Kind); 21] = [
 /// Columns of the key.
 pub(super) const KEY: usize = 4;
 
-/// What [`stored`] reads, behind the key's own columns.
+/// What [`stored`] reads, after the key's own columns.
 pub(super) const SELECT: &str = "open_time, CAST(\"open\" AS TEXT), CAST(high AS TEXT), CAST(low AS TEXT), \
     CAST(\"close\" AS TEXT), CAST(volume AS TEXT), CAST(quote_volume AS TEXT), CAST(taker_buy_volume AS TEXT), \
     CAST(taker_buy_quote_volume AS TEXT), trade_count, first_trade_id, last_trade_id, revision, flags, price_scale, \

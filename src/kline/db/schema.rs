@@ -14,7 +14,7 @@ pub(super) const INCARNATIONS: &str =
 pub(super) struct Dialect {
     pub boolean: &'static str,
     pub number: &'static str,
-    /// Behind the columns of `klines`.
+    /// After the columns of `klines`.
     pub table: &'static str,
     pub view: &'static str,
 }
@@ -94,7 +94,7 @@ pub(super) enum Rule {
     Overwrite,
 }
 
-/// The clauses behind the values of an insert into `klines AS k`.
+/// The clauses after the values of an insert into `klines AS k`.
 pub(super) fn on_conflict(rule: Rule) -> String {
     let set: Vec<String> = COLUMNS
         .iter()

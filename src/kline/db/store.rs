@@ -159,7 +159,7 @@ impl<S: BarSql> Store<S> {
         Ok(())
     }
 
-    /// Adds trades that came one behind the other to their bar. Returns the open time of that when it has any of them.
+    /// Adds trades that came one after the other to their bar. Returns the open time of that when it has any of them.
     fn revise_bar(&mut self, series: &Series, trades: &[&OldTrade], did: &mut Committed) -> Result<Option<i64>> {
         let Some(open_time_us) = trades.first().map(|trade| trade.open_time_us) else { return Ok(None) };
         let memory_us = trades.iter().map(|trade| trade.before_us).max().unwrap_or(i64::MAX);
@@ -168,7 +168,7 @@ impl<S: BarSql> Store<S> {
         let empty = KlineData { open_time_us, flags: FINAL | GAP, ..KlineData::default() };
         let mut bar = match found.first() {
             Some(StoredBar { bar, source: Source::Live }) => Some(*bar),
-            // The venue's candle counted the trades, and has the price that flat bars behind it go on at.
+            // The venue's candle counted the trades, and has the price that flat bars after it go on at.
             Some(StoredBar { bar, .. }) => {
                 did.refused += trades.len() as u64;
                 go_on(&mut flats, bar, memory_us);

@@ -16,7 +16,7 @@ pub(super) struct TradeGap {
     pub(super) to_id: i64,
     pub(super) from_us: i64,
     pub(super) to_us: i64,
-    /// The ids behind it are far away, and later ones will show whether it is any.
+    /// The ids after it are far away, and later ones will show whether it is any.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) unsure: bool,
 }

@@ -15,7 +15,7 @@ use model::kline::{KlineData, NO_ID, Tick};
 use model::{Channel, SymbolId};
 use venue::{Continuity, Want};
 
-/// Behind the longest bar a gap has nothing left to mark.
+/// After the longest bar a gap has nothing left to mark.
 const GAPS_KEPT_US: i64 = 8 * 1_440 * MINUTE_US;
 /// Gaps remembered until they are filled; beyond it the oldest stay marked.
 const ID_GAPS_MAX: usize = 4_096;
@@ -29,7 +29,7 @@ impl CandleFeed {
     /// is given once; the seeder answers through [`CandleFeed::seeded`], or this feed's next run gives it again.
     pub(crate) fn take_seeds(&mut self) -> Vec<(String, First)> {
         let Some(now_us) = self.state.venue_now_us else { return Vec::new() };
-        // Behind the longest bar nothing is left to begin.
+        // After the longest bar nothing is left to begin.
         self.state.seeds.retain(|_, first| first.ts_us > now_us - GAPS_KEPT_US);
         let due = self.state.seeds.iter().filter(|(_, first)| seed::ready_at_us(first) <= now_us);
         let due: Vec<_> = due.filter(|(s, _)| !self.requested.contains(*s)).map(|(s, f)| (s.clone(), *f)).collect();
@@ -320,8 +320,8 @@ impl CandleFeed {
         let Interruption { from_us, to_us, symbols } = interruption;
         let mut mark = |symbol: &str, symbol_index: u32| {
             let Some(last_us) = self.last_trade_us(symbol).filter(|_| !self.has_ids(symbol)) else { return };
-            // What was on its way is missing too, but nothing before the last trade that came. One reported behind it
-            // came since: the record of an interruption is behind the first frames that end it.
+            // What was on its way is missing too, but nothing before the last trade that came. One reported after it
+            // came since: the record of an interruption is after the first frames that end it.
             let reported_first = !is_new || last_us <= from_us.saturating_add(ON_ITS_WAY_US);
             let from_us =
                 from_us.saturating_sub(ON_ITS_WAY_US).max(if reported_first { last_us } else { i64::MIN }).min(*to_us);

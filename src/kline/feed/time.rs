@@ -66,7 +66,7 @@ impl CandleFeed {
     }
 
     /// The receive time without the steps of our clock; `None` when the clock was set since the last CLOCK record (a
-    /// log's times never go back, so behind a step back they stop).
+    /// log's times never go back, so after a step back they stop).
     #[inline]
     pub(super) fn steady(&self, recv_us: i64) -> Option<i64> {
         let Some(clock) = self.state.clock else { return Some(recv_us) };

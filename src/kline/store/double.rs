@@ -21,7 +21,7 @@ use model::kline::KlineData;
 
 /// Symbols of one chunk.
 const CHUNK: usize = 64;
-/// Chunks at most: 65,536 symbols; those behind are not shown here.
+/// Chunks at most: 65,536 symbols; those after are not shown here.
 const CHUNKS: usize = 1_024;
 const SYMBOL_WORDS: usize = KlineData::WORDS * Interval::COUNT;
 

@@ -1,5 +1,5 @@
 //! The two protocols under every interleaving and every reordering that the memory model allows (loom). They run
-//! the code of this room, on loom's atomics; each has a mutant that must fail, or the model would prove nothing.
+//! the code of this module, on loom's atomics; each has a mutant that must fail, or the model would prove nothing.
 #![allow(clippy::unwrap_used)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -204,7 +204,7 @@ impl ColumnEncoder<'_> {
         ChunkWriter::new(self.descr.clone(), self.zstd, self.level, encoding, bounded)
     }
 
-    /// Calls `fill` for the values `first..` of each page, behind the page's levels, and writes the pages.
+    /// Calls `fill` for the values `first..` of each page, after the page's levels, and writes the pages.
     fn write_pages(
         &mut self,
         encoding: Encoding,

@@ -1,4 +1,4 @@
-//! The columns every table starts with, and those that later versions added to every table: they come behind the
+//! The columns every table starts with, and those that later versions added to every table: they come after the
 //! table's own ones of the version before.
 
 use crate::Common;

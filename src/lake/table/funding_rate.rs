@@ -19,7 +19,7 @@ row!(r: FundingRate => FundingRates, symbol: Some(r.symbol), ts_event: r.ts_even
 pub struct FundingRate {
     /// Interned symbol.
     pub symbol: SymbolId,
-    /// When it was calculated, us; a few ms behind the full hour.
+    /// When it was calculated, us; a few ms after the full hour.
     pub ts_event_us: Option<i64>,
     /// Hours until the next one.
     pub interval_hours: i32,

@@ -36,7 +36,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Cells, LakeError> {
     (0..file.groups()).map(|group| Ok(cells(&file.chunk(group)?))).collect()
 }
 
-/// Where the footer and the page index in front of it begin: behind the last page.
+/// Where the footer and the page index in front of it begin: after the last page.
 fn end_of_pages(path: &Path, bytes: &[u8]) -> usize {
     let file = TableFile::of(path, Object::Memory(Bytes::copy_from_slice(bytes))).unwrap();
     let columns = file.metadata().row_groups().iter().flat_map(|group| group.columns());
@@ -82,7 +82,7 @@ fn a_damaged_file_gives_its_rows_or_an_error_that_names_it() {
         .into_iter()
         .map(|(path, bytes)| (read(&path, &bytes).unwrap(), end_of_pages(&path, &bytes), path, bytes))
         .collect();
-    println!("TAPEDECK_SEED={first}, and {} behind it", runs - 1);
+    println!("TAPEDECK_SEED={first}, and {} after it", runs - 1);
     let (mut refused, mut panicked, mut as_it_was) = (0, 0, 0);
     for seed in first..first + runs {
         let mut dice = Dice(seed);

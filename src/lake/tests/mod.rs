@@ -512,7 +512,7 @@ fn row_groups_of_large_rows_end_by_their_bytes_however_the_part_was_staged() {
         assert_eq!((&joined.sha256, joined.groups), (&plain.sha256, 3), "{cuts:?}");
         assert_eq!(joined.copied, usize::from(cuts[0] == 11) + usize::from(cuts == [11, 21]), "{cuts:?}");
     }
-    // What is staged counts, and what fills a group is known before the row behind it comes.
+    // What is staged counts, and what fills a group is known before the row after it comes.
     let mut filled = Filled::default();
     assert_eq!(rows(0..25).full(filled, 40), Some(11));
     assert_eq!(rows(0..10).full(filled, 40), None);

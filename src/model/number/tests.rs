@@ -9,7 +9,7 @@ fn parse(text: &str) -> Result<Num, NumError> {
     Num::parse(text.as_bytes())
 }
 
-/// What the text says, by the book: mantissa and scale without trailing zeros behind the point.
+/// What the text says, by the book: mantissa and scale without trailing zeros after the point.
 fn reference(text: &str) -> Result<(i128, i64), NumError> {
     let (negative, body) = text.strip_prefix('-').map_or((false, text), |t| (true, t));
     let (digits, exponent) = match body.split_once(['e', 'E']) {

@@ -50,7 +50,7 @@ impl DiskGauge {
             self.samples.pop_front();
         }
         let into_ns = now.wall_ns % self.part_ns;
-        // Right behind a boundary the part that ended there is being published.
+        // Right after a boundary the part that ended there is being published.
         let ends_in_ns = if into_ns < PUBLISH_NS { 0 } else { self.part_ns };
         self.published_in_ns = (ends_in_ns + PUBLISH_NS).saturating_sub(into_ns);
     }
@@ -64,7 +64,7 @@ impl DiskGauge {
         self.samples.iter().filter(|(at, _)| (from_ns..=to_ns).contains(at)).map(|(_, free)| *free).max()
     }
 
-    /// Seconds until it is full as the peaks behind published parts fall; `None` = they do not, or that is not known yet.
+    /// Seconds until it is full as the peaks after published parts fall; `None` = they do not, or that is not known yet.
     fn lasts_by_parts_s(&self) -> Option<u64> {
         let (first, (now, free)) = (self.samples.front()?.0, *self.samples.back()?);
         // So long that a peak is in it.

@@ -1,4 +1,4 @@
-//! What no single room sees: the disk that fills up, and a log that nobody reads off; and the list of all that is
+//! What no single crate sees: the disk that fills up, and a log without a consumer; and the list of all that is
 //! wrong now, whoever found it ([`Conditions`]).
 //!
 //! Looks every ten seconds, remembers two hours, and reports to `/health` and `/metrics` of both services.

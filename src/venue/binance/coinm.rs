@@ -41,7 +41,7 @@ const SPEC: VenueSpec = VenueSpec {
 /// The market; use it through [`venue`](crate::venue).
 pub static COINM: Venue = Venue { spec: &SPEC, streams: &Market::Coinm, rest: &Market::Coinm, frames: &Market::Coinm };
 
-/// Stream name behind the lower-case symbol: that of USD-M, all on one path.
+/// Stream name after the lower-case symbol: that of USD-M, all on one path.
 pub(super) fn stream(channel: Channel) -> Option<Stream> {
     usdm::stream(channel).map(|stream| Stream { path: "/stream", ..stream })
 }

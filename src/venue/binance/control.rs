@@ -32,7 +32,7 @@ fn stream_elsewhere(payload: &[u8]) -> Option<&[u8]> {
     Some(stream?.strip_prefix('"')?.strip_suffix('"')?.as_bytes())
 }
 
-/// The channel of a stream name, by the name behind the symbol.
+/// The channel of a stream name, by the name after the symbol.
 pub(super) fn channel_of(stream: &[u8]) -> Option<Channel> {
     Some(match stream.split(|b| *b == b'@').nth(1)? {
         b"trade" => Channel::Trades,

@@ -78,14 +78,14 @@ fn taker(buyer_is_maker: bool) -> Side {
     if buyer_is_maker { Side::Sell } else { Side::Buy }
 }
 
-/// `key name = how, ..`: what must stand here, each time a key and the value behind it.
+/// `key name = how, ..`: what must stand here, each time a key and the value after it.
 macro_rules! fields {
     ($s:ident: $($key:literal $name:pat = $how:ident),+ $(,)?) => {
         $($s.lit($key)?; let $name = $s.$how()?;)+
     };
 }
 
-/// The value behind a key that may stand here.
+/// The value after a key that may stand here.
 macro_rules! maybe {
     ($s:ident: $key:literal $how:ident) => {
         if $s.eat($key) { Some($s.$how()?) } else { None }

@@ -90,7 +90,7 @@ fn steps(entry: &mut Entry, filters: Raw<'_>) -> [Option<Num>; 2] {
 }
 
 /// `PERPETUAL` and `TRADIFI_PERPETUAL` never expire, quarters and months do; for words of the past or the future
-/// the date behind the underscore decides. Contracts of COIN-M are inverse.
+/// the date after the underscore decides. Contracts of COIN-M are inverse.
 fn kind(market: Market, contract_type: &str, symbol: &str) -> SymbolKind {
     let dated = match contract_type {
         t if t.contains("PERPETUAL") => false,

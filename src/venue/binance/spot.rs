@@ -86,7 +86,7 @@ pub const SPEC: VenueSpec = VenueSpec {
 /// The market; use it through [`venue`](crate::venue).
 pub static SPOT: Venue = Venue { spec: &SPEC, streams: &Market::Spot, rest: &Market::Spot, frames: &Market::Spot };
 
-/// Stream name behind the lower-case symbol.
+/// Stream name after the lower-case symbol.
 pub(super) fn stream(channel: Channel) -> Option<Stream> {
     let name = match channel {
         Channel::Trades => "@trade",

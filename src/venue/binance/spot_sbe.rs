@@ -38,7 +38,7 @@ pub(crate) static SPOT_SBE: Venue = Venue { spec: &SPEC, streams: &Sbe, rest: &M
 /// What is said over sockets with binary data.
 struct Sbe;
 
-/// Stream name behind the lower-case symbol.
+/// Stream name after the lower-case symbol.
 fn suffix(channel: Channel) -> Option<Stream> {
     let suffix = match channel {
         Channel::Trades => "@trade",

@@ -5,7 +5,7 @@
 pub(super) struct Stream {
     /// Path of the socket.
     pub(super) path: &'static str,
-    /// Name behind the lower-case symbol.
+    /// Name after the lower-case symbol.
     pub(super) suffix: &'static str,
 }
 
@@ -15,7 +15,7 @@ pub(super) fn symbol_of(stream: &str) -> Option<String> {
     (!symbol.is_empty()).then(|| symbol.to_uppercase())
 }
 
-/// What the part of a stream name behind the symbol says about depth frames.
+/// What the part of a stream name after the symbol says about depth frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Book {
     /// Changes: `@depth`, `@depth@100ms`, or no stream name known.

@@ -71,7 +71,7 @@ pub(super) const PATHS: [&str; 2] = [PUBLIC, MARKET];
 const PUBLIC: &str = "/public/stream";
 const MARKET: &str = "/market/stream";
 
-/// Category and stream name behind the lower-case symbol.
+/// Category and stream name after the lower-case symbol.
 pub(super) fn stream(channel: Channel) -> Option<Stream> {
     let (path, suffix) = match channel {
         Channel::Trades => (PUBLIC, "@trade"),

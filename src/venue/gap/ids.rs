@@ -218,7 +218,7 @@ impl IdState {
         let of_former = |o: &Other| o.former && o.run.spans(ids) && (outside || o.run.lacks(ids)) && !run.lacks(ids);
         let run = match &mut self.other {
             Some(other) if of_former(other) => &mut other.run,
-            // Fetched behind what was read so far.
+            // Fetched after what was read so far.
             _ if ids.last > run.last => return self.judge(rule, ids, || true),
             _ => &mut self.run,
         };

@@ -137,7 +137,7 @@ fn trades(ids: impl IntoIterator<Item = (i64, i64)>) -> Rows {
     rows
 }
 
-/// What a tracker says of rows behind which the last one known is of `last_us`; `None`: they were fetched.
+/// What a tracker says of rows after which the last one known is of `last_us`; `None`: they were fetched.
 fn judged(t: &mut GapTracker, rows: &Rows, last_us: Option<i64>) -> (Vec<RowMark>, Vec<Seen>) {
     let (mut marks, mut seen) = (Vec::new(), Vec::new());
     let mut on_gap = |e: GapEvent<'_>| seen.push(e.seen);
@@ -206,7 +206,7 @@ fn no_id_whatever_makes_the_true_ones_repeats() {
         for id in 10_000_001..10_000_050 {
             trade(&mut t, odd);
             let seen = trade(&mut t, id);
-            assert_eq!(seen, Seen::Continuous, "{id} behind {odd}");
+            assert_eq!(seen, Seen::Continuous, "{id} after {odd}");
         }
     }
 }

@@ -67,7 +67,7 @@ impl Streams for Market {
     }
 }
 
-/// What stands before and behind the symbol in the payload of a channel.
+/// What stands before and after the symbol in the payload of a channel.
 fn words(market: Market, channel: &str) -> (&'static [&'static str], &'static [&'static str]) {
     match (market, market.channel_named(channel.as_bytes())) {
         (Market::Spot, Some(Channel::Depth)) => (&[], &["100ms"]),

@@ -16,7 +16,7 @@ use model::{Channel, Decoded, Fill, Listing, RestMeta, Rows};
 
 /// Trades in one REST answer.
 const PAGE: u32 = 1_000;
-/// The venue serves no trades behind this many.
+/// The venue serves no trades after this many.
 const MAX_TRADES: u32 = 100_000;
 /// How far to look back for trades when it is unknown what was before them, s.
 const LOOK_BACK_S: i64 = 600;

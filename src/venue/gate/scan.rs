@@ -9,7 +9,7 @@ pub(super) struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Starts behind the opening brace; `None` without one.
+    /// Starts after the opening brace; `None` without one.
     pub(super) fn of(object: &'a [u8]) -> Option<Self> {
         let rest = object.trim_ascii_start().strip_prefix(b"{")?;
         Some(Self { rest })
@@ -24,7 +24,7 @@ impl<'a> Members<'a> {
         Some((key, rest.strip_prefix(b":")?.trim_ascii_start()))
     }
 
-    /// Goes behind the value at the start of `rest`; `None` when it does not end.
+    /// Goes after the value at the start of `rest`; `None` when it does not end.
     pub(super) fn skip_value(&mut self, rest: &'a [u8]) -> Option<()> {
         let end = match rest.first()? {
             b'"' => inside(rest)?.len() + 2,

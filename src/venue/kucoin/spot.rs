@@ -69,7 +69,7 @@ pub(super) const SPEC: VenueSpec = VenueSpec {
         used: &[UsedWeight { header: "gw-ratelimit-limit", left: Some("gw-ratelimit-remaining"), window_s: 30 }],
     },
     symbols: 1_200,
-    // A frame begins at or before the id expected and ends at or behind it.
+    // A frame begins at or before the id expected and ends at or after it.
     ids: &[(Channel::Depth, Continuity::DepthFirstFinal)],
     at_market: AtMarket::All,
     counts_contracts: false,

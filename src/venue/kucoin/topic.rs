@@ -4,7 +4,7 @@ use super::super::StreamKey;
 use super::market::Market;
 use model::Channel;
 
-/// The only candle interval that is subscribed, as KuCoin writes it behind the symbol.
+/// The only candle interval that is subscribed, as KuCoin writes it after the symbol.
 const CANDLE: &str = "_1min";
 
 /// A topic taken apart.
@@ -12,7 +12,7 @@ const CANDLE: &str = "_1min";
 pub(super) struct Topic<'a> {
     /// What stands before the colon.
     pub(super) prefix: &'a str,
-    /// What stands behind it, the interval of candles included.
+    /// What stands after it, the interval of candles included.
     pub(super) rest: &'a str,
 }
 
@@ -72,7 +72,7 @@ const HEAD: usize = 192;
 const TAIL: usize = 320;
 
 /// The topic of a data frame: near its start (`{"topic":..`, `{"type":"message","topic":..`) or, until about 2022,
-/// near its end behind the data.
+/// near its end after the data.
 #[inline]
 pub(super) fn of_frame(payload: &[u8]) -> Option<&[u8]> {
     const TOPIC: &[u8] = br#""topic":""#;

@@ -65,7 +65,7 @@ fn changed(data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A valid header and records with valid checksums, their fields from `data`; what is left over stands behind them.
+/// A valid header and records with valid checksums, their fields from `data`; what is left over stands after them.
 fn records(mut data: &[u8]) -> Vec<u8> {
     let header = SegmentHeader {
         log_uuid: [7; 16],

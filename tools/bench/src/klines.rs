@@ -273,7 +273,7 @@ impl Fold for Queued {
             empties.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH))
         };
         batches(trades, &mut self.swapped, send, Vec::with_capacity(BATCH));
-        // All of it done: queried behind the last batch.
+        // All of it done: queried after the last batch.
         let (out, answer) = sync_channel(1);
         let reply = Box::new(move |ticks| {
             let _ = out.send(ticks);

@@ -188,7 +188,7 @@ fn watch(hub: &KlineHub, symbols: usize, stop: &AtomicBool) -> (Seen, Vec<u64>) 
     (seen, gaps)
 }
 
-/// Times from append to seen, ns, behind the first seconds.
+/// Times from append to seen, ns, after the first seconds.
 fn latencies(stamps: &Stamps, seen: &Seen) -> Vec<u64> {
     let first = stamps.values().filter_map(|s| s.first()).min().copied().unwrap_or(0);
     let from = first + WARM.as_nanos() as u64;

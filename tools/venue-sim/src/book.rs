@@ -214,7 +214,7 @@ impl Live {
     /// Whether nothing is missing between the book and a change.
     pub fn goes_on_with(&self, Change(levels): &Change) -> bool {
         match (levels.pu, levels.first) {
-            // The first change behind a snapshot may begin before it.
+            // The first change after a snapshot may begin before it.
             (Some(before), _) => before <= self.book.last_id,
             (None, Some(first)) => first <= self.book.last_id.saturating_add(1),
             (None, None) => true,

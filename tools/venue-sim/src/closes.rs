@@ -25,9 +25,9 @@ use crate::venue::{Order, Outlet, Venue};
 pub enum Ending {
     /// Close frame 1001.
     Close,
-    /// TCP reset behind a whole frame.
+    /// TCP reset after a whole frame.
     Cut,
-    /// TCP reset behind half a frame.
+    /// TCP reset after half a frame.
     HalfFrame,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Setup {
     /// Source streams that the path subscribed.
     pub added: Vec<u32>,
     pub path: String,
-    /// Bytes that came behind the request head.
+    /// Bytes that came after the request head.
     pub leftover: Vec<u8>,
     pub wire: Wire,
     pub id: u32,

@@ -87,7 +87,7 @@ pub enum Action {
         #[serde(default)]
         reason: String,
     },
-    /// TCP reset. Everything sent before has reached the peer's kernel; `half_frame` puts half of the next frame behind it.
+    /// TCP reset. Everything sent before has reached the peer's kernel; `half_frame` puts half of the next frame after it.
     Cut {
         /// Send the first half of the next frame before the reset (counted as `unconfirmed`).
         #[serde(default = "yes")]

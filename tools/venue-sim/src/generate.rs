@@ -395,7 +395,7 @@ impl Candle {
 }
 
 impl Candle {
-    /// What stands behind the volumes in candles of a market: the quote volume, or on COIN-M one in the base asset, with its decimals;
+    /// What stands after the volumes in candles of a market: the quote volume, or on COIN-M one in the base asset, with its decimals;
     /// of all trades, and of buying takers.
     pub(crate) fn worth(&self, rules: Rules, symbol: &str, tick: usize, lot: usize) -> ([i128; 2], usize) {
         match rules {

@@ -7,7 +7,7 @@
 //!  GET depth, exchangeInfo --> rest (book) --> client           faults: script, frame count or POST /_sim/fault
 //! ```
 //!
-//! Rooms in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
+//! Modules in the order of the flow: [`config`] what a simulation is made of; `script` recordings; `slots` and `restamp` times and ids;
 //! `generate` and `shapes` a seeded market of Binance, `seeded` one of KuCoin or Gate; `sbe` Binance's binary form; `listing` what is
 //! listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener, [`access`] who may ask; `conn`, `outbox` and `disorder`
 //! one WebSocket; `limits` what an address may do; `protocol` the seam to the exchanges: `binance`, `rest`, `rest_trades` with `tape`,

@@ -307,7 +307,7 @@ mod tests {
         let (doors, mut counts) = (Doors::default(), LimitsReport::default());
         let me = IpAddr::from([127, 0, 0, 1]);
         let mut ask = |weight, now_ms| doors.knock(me, Knock::Rest { weight }, &allowance, now_ms, &mut counts);
-        // NOW is 15 s behind the full minute.
+        // NOW is 15 s after the full minute.
         assert_eq!(ask(40, NOW), (40, Verdict::Pass));
         doors.spend(30, &allowance, NOW + 40_000);
         assert_eq!(ask(10, NOW + 40_000), (80, Verdict::Pass), "a report of the used weight includes that of others");

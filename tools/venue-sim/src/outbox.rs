@@ -1,6 +1,6 @@
 //! What waits to be written on one connection, and the exact count of what was.
 //!
-//! Messages are staged behind each other, written in large pieces, and counted one by one when their last byte was handed to the
+//! Messages are staged after each other, written in large pieces, and counted one by one when their last byte was handed to the
 //! socket; a message that the socket took only partly before it failed counts as unconfirmed.
 
 use std::io;

@@ -190,7 +190,7 @@ impl FrameFeed {
         }
     }
 
-    /// Where the market is right behind the last frame.
+    /// Where the market is right after the last frame.
     fn moment(&self) -> Moment {
         let position = self.position();
         match self {

@@ -3,7 +3,7 @@
 //!
 //! Bounded: a book is as large as the venue keeps it, trades and minutes are the newest ones. A book starts from the recorded snapshot,
 //! is that body byte for byte until a later change was played, and then the snapshot with the changes. A snapshot that was requested
-//! while changes already came is behind some of them: those are kept until it comes. Behind a gap the next snapshot makes it whole.
+//! while changes already came is behind some of them: those are kept until it comes. After a gap the next snapshot makes it whole.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Mutex;

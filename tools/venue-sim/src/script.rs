@@ -46,7 +46,7 @@ impl StreamInfo {
         StreamInfo { name: name.to_owned(), symbol }
     }
 
-    /// The part behind the symbol: `depth@100ms`; on KuCoin and Gate the part before it.
+    /// The part after the symbol: `depth@100ms`; on KuCoin and Gate the part before it.
     pub fn channel(&self) -> &str {
         if let Some((prefix, _)) = self.name.split_once(':').or_else(|| self.name.split_once(' ')) {
             return prefix;
@@ -201,7 +201,7 @@ impl Timeline {
         lists.get(stream).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the frame behind this one is a further trade of the same taker order: same stream, time and side.
+    /// Whether the frame after this one is a further trade of the same taker order: same stream, time and side.
     pub fn same_order(&self, index: usize) -> bool {
         let (Some(one), Some(next)) = (self.frames.get(index), self.frames.get(index + 1)) else { return false };
         let is_trade =

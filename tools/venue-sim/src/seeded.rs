@@ -1,6 +1,6 @@
 //! A seeded market of KuCoin or Gate: trades, best prices, books, candles and statistics with continuing ids, and what REST reads of it.
 //!
-//! The book of a symbol is real: every change that is played is applied to it, so a snapshot and the changes behind its id give the
+//! The book of a symbol is real: every change that is played is applied to it, so a snapshot and the changes after its id give the
 //! book of any later moment. It is never crossed: levels that the price passed go first. The same seed and settings give the same
 //! frames; times are those of sending unless `start_ms` is set. How a frame is written is `kucoin::frames`' and `gate::frames`'.
 

@@ -230,7 +230,7 @@ where
             return;
         };
         if let Err(refusal) = access::check(&shared.gate, &head) {
-            // What comes behind such a request is not read.
+            // What comes after such a request is not read.
             let _ = write(&mut stream, &refusal.with("Connection", "close").encode(), patience).await;
             return;
         }

@@ -215,7 +215,7 @@ pub(crate) fn integer_slot(frame: &[u8], at: usize, kind: SlotKind) -> Option<Sl
     Some(Slot { at: u32::try_from(at).ok()?, bytes: u8::try_from(digits.len()).ok()?, kind, value })
 }
 
-/// The integer behind the first `key`.
+/// The integer after the first `key`.
 pub(crate) fn number_after(text: &[u8], key: &[u8]) -> Option<i64> {
     let at = memchr::memmem::find(text, key)? + key.len();
     integer_at(text, at).0

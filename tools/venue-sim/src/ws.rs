@@ -83,7 +83,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that starts with bytes already read behind the HTTP head.
+    /// A decoder that starts with bytes already read after the HTTP head.
     pub fn new(leftover: Vec<u8>) -> Decoder {
         Decoder { buffer: leftover, partial: None }
     }

@@ -197,7 +197,7 @@ async fn a_snapshot_asked_while_playing_fits_between_the_frames() {
         if data["e"] != "depthUpdate" || data["u"].as_i64().unwrap() <= id {
             continue;
         }
-        assert!(data["U"].as_i64().unwrap() <= id + 1, "the first frame behind the snapshot continues it: {id} {data}");
+        assert!(data["U"].as_i64().unwrap() <= id + 1, "the first frame after the snapshot continues it: {id} {data}");
         break;
     }
     sim.stop().await;

@@ -31,7 +31,7 @@ impl Cut<'_> {
 
     fn symbol(mut self) -> String {
         let bytes = self.int(1) as usize;
-        assert_eq!(self.0.len(), bytes, "nothing stands behind the symbol");
+        assert_eq!(self.0.len(), bytes, "nothing stands after the symbol");
         String::from_utf8(self.0.to_vec()).unwrap()
     }
 }

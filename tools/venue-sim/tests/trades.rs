@@ -112,7 +112,7 @@ async fn a_short_ring_keeps_the_newest_trades_only() {
     let ids: Vec<i64> = rows.as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect();
     let last = ids[ids.len() - 1];
     assert_eq!(ids, (last - 9..=last).collect::<Vec<_>>());
-    // The market may have decided a trade or two whose frames lie behind the total.
+    // The market may have decided a trade or two whose frames lie after the total.
     let sent = data(&frames[frames.len() - 1])["t"].as_i64().unwrap();
     assert!((sent..=sent + 2).contains(&last), "{sent} {last}");
 }

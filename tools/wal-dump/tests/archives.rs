@@ -165,7 +165,7 @@ fn explain_says_what_happened_at_a_moment_from_the_log_or_its_archive() {
     let (_, json, _) = ask(&dir, &["--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["of_symbol"]["conns"], serde_json::json!([1, 2]));
-    // The clock record behind the jump is in reach of 12:03:25.
+    // The clock record after the jump is in reach of 12:03:25.
     let (_, said, _) = dump(&["explain", "--at", "2026-11-21T12:03:25", text(&dir)]);
     assert!(
         said.contains("The wall clock stepped by +3.0") || said.contains("The wall clock stepped by -3.0"),

@@ -76,7 +76,7 @@ pub enum ArchiveFault {
         frames: usize,
         /// First byte of the segment in it.
         from: u64,
-        /// First byte of the segment behind it.
+        /// First byte of the segment after it.
         to: u64,
         /// Where it starts in the file.
         at: u64,

@@ -173,7 +173,7 @@ impl Unpacker {
         self.fault.as_ref()
     }
 
-    /// The file behind it.
+    /// The file after it.
     pub fn file(&self) -> &File {
         &self.file
     }

@@ -1,4 +1,4 @@
-//! What the reader does where it finds no valid record: at the live tail, behind a segment that was never closed, at damage.
+//! What the reader does where it finds no valid record: at the live tail, after a segment that was never closed, at damage.
 
 use super::pending::Pending;
 use super::{Advance, LogReader, Place};

@@ -1,4 +1,4 @@
-//! What is missing: a lost range waits until the record behind it, or the end of the log, gives its extent, so that
+//! What is missing: a lost range waits until the record after it, or the end of the log, gives its extent, so that
 //! every lost seq is reported once and with exact ends where evidence exists.
 
 use super::pending::{Pending, Stale};
@@ -142,7 +142,7 @@ impl LogReader {
     }
 }
 
-/// The number behind `previous_last_seq` in the JSON of an EPOCH_START record.
+/// The number after `previous_last_seq` in the JSON of an EPOCH_START record.
 fn previous_last_seq(json: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(json).ok()?;
     let (_, tail) = text.split_once("\"previous_last_seq\":")?;

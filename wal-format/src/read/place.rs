@@ -3,7 +3,7 @@
 //! Segment and offset of a position are only a hint. They hold as long as the segment with that id is of the run that
 //! the seq is of, for a run never gives an id twice. After a restore they may not: the original was read up to segment 9
 //! (1:900), the copy that was put back has segments up to 6 (1:600), and the next run writes to segments 7, 8, 9, ....
-//! Reading goes on at 2:0 in segment 7. Until the first record at or behind the position is met, records before it are
+//! Reading goes on at 2:0 in segment 7. Until the first record at or after the position is met, records before it are
 //! passed over without a word: they were read in another life.
 
 use std::path::PathBuf;
@@ -102,7 +102,7 @@ impl LogReader {
         Err(ReadError::Replaced { path: inside.source.path().to_path_buf() })
     }
 
-    /// Names have changed while the reader waits behind the end of the log. A new run goes on with higher ids, unless
+    /// Names have changed while the reader waits after the end of the log. A new run goes on with higher ids, unless
     /// the log was replaced by a copy of it: then its records are found by number.
     pub(super) fn find_place_again(&mut self) -> Result<(), ReadError> {
         self.reload()?;
@@ -167,7 +167,7 @@ impl LogReader {
         Ok(foreign.is_none() && source.epoch().is_none_or(|theirs| theirs == epoch))
     }
 
-    /// The first of the log's segments that may hold a record at or behind `seq`, and the last one of all.
+    /// The first of the log's segments that may hold a record at or after `seq`, and the last one of all.
     fn first_with(&self, seq: Seq) -> Result<(Option<SegmentId>, Option<SegmentId>), ReadError> {
         let (mut found, mut last) = (None, None);
         for id in self.dirs.ids()? {

@@ -1,4 +1,4 @@
-//! What is at an offset, and where the next record is behind bytes that are none.
+//! What is at an offset, and where the next record is after bytes that are none.
 
 use super::Source;
 use crate::checksum;

@@ -43,7 +43,7 @@ pub fn allocate(file: &File, len: u64) -> io::Result<Allocation> {
 }
 
 /// Reserves the place of the first `len` bytes without changing the file's length, where the file system can; where it
-/// cannot, nothing happens. Space behind the file's end is [`allocate`]'s to take.
+/// cannot, nothing happens. Space after the file's end is [`allocate`]'s to take.
 ///
 /// # Errors
 /// `StorageFull` when the disk cannot hold it, and what the file system reports.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use memmap2::MmapRaw;
 
-/// Appends `records` times `payload` behind a 32-byte header with a CRC and a release store into a mapping of `path`,
+/// Appends `records` times `payload` after a 32-byte header with a CRC and a release store into a mapping of `path`,
 /// whose pages were all touched before if `prefaulted`. Returns ns per record; removes the file.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 //! ```text
 //!  Window (one per open segment, shared by threads)      ReadMap (readers, read-only)
 //!    +-- Appender: the one holder of the right to store     commit_word: acquire load
-//!    +-- sync, populate: any thread                         published: bytes behind a commit word
+//!    +-- sync, populate: any thread                         published: bytes after a commit word
 //!    +-- words: atomics of the CONTROL page
 //! ```
 //!
@@ -224,7 +224,7 @@ impl Appender {
         // - aligned: the base starts on a page and `at` is a multiple of 8;
         // - alive: the window is owned through the Arc;
         // - exclusive: `&mut self` of the only Appender of this window in this process, and the
-        //   log's LOCK keeps other processes from writing; readers do not touch bytes behind a
+        //   log's LOCK keeps other processes from writing; readers do not touch bytes after a
         //   commit word of 0;
         // - the slice for the checksum covers only bytes stored just above, and ends before the
         //   commit word (bytes 0..4) begins the atomic story of this record.
@@ -301,7 +301,7 @@ impl ReadMap {
         commit_word(self.base, self.map.len(), offset)
     }
 
-    /// Bytes behind a commit word that was loaded with [`ReadMap::commit_word`] and is not 0:
+    /// Bytes after a commit word that was loaded with [`ReadMap::commit_word`] and is not 0:
     /// immutable by the format. `None` if the range is not inside the map.
     #[must_use]
     pub fn published(&self, offset: u64, len: usize) -> Option<&[u8]> {
@@ -361,7 +361,7 @@ fn published<'a>(base: NonNull<u8>, total: usize, offset: u64, len: usize) -> Op
     // SAFETY:
     // - in bounds: checked above;
     // - alive: both callers give the result the lifetime of the borrow of the map;
-    // - immutable: the caller saw a commit word behind these bytes; the writer stores to no byte
+    // - immutable: the caller saw a commit word after these bytes; the writer stores to no byte
     //   below its tail, and nobody truncates a published file.
     Some(unsafe { std::slice::from_raw_parts(base.as_ptr().add(at), len) })
 }

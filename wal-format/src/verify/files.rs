@@ -26,7 +26,7 @@ pub struct Ends {
     pub log_uuid: Option<[u8; 16]>,
     /// The highest segment id.
     pub segment: Option<SegmentId>,
-    /// The seq that comes next: behind the last record, or behind those that are reported as lost at the end.
+    /// The seq that comes next: after the last record, or after those that are reported as lost at the end.
     pub next_seq: Option<Seq>,
 }
 

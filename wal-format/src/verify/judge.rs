@@ -85,7 +85,7 @@ pub(super) fn judge(
     }
     if footer.is_some() || walk.seal.is_some() {
         if let Some(dirty) = last_byte(source, end, limit)? {
-            report.fault(Severity::Damage, end, format!("bytes up to {dirty} behind the SEAL are not zero"));
+            report.fault(Severity::Damage, end, format!("bytes up to {dirty} after the SEAL are not zero"));
         }
         before.last = Some((report.id, true));
     } else {
@@ -196,7 +196,7 @@ fn compare(
     }
     let used = footer_len(source, at)?;
     if let Some(dirty) = last_byte(source, at + used, source.file_bytes())? {
-        report.fault(Severity::Damage, at + used, format!("bytes up to {dirty} behind the footer are not zero"));
+        report.fault(Severity::Damage, at + used, format!("bytes up to {dirty} after the footer are not zero"));
     }
     Ok(())
 }
@@ -234,7 +234,7 @@ pub(super) fn below_durable(
             continue;
         }
         // A footer over synced data vouches for every record that was valid when it was written;
-        // a SYNC record behind the gap vouches for all before it.
+        // a SYNC record after the gap vouches for all before it.
         let by_footer = !gap.written && footer.is_some_and(|footer| footer.synced);
         let by_sync = walk.durable.is_some_and(|durable| durable >= gap.span.from);
         let by_control = control

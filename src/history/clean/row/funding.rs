@@ -1,4 +1,4 @@
-//! `fundingRate`: `calc_time,funding_interval_hours,last_funding_rate`; times are a few ms behind the full hour.
+//! `fundingRate`: `calc_time,funding_interval_hours,last_funding_rate`; times are a few ms after the full hour.
 
 use super::{Line, Names, Origin, Row, columns, row, stored};
 use crate::clean::line::Fields;

@@ -69,7 +69,7 @@ impl CandleRules {
 /// Whether a quote volume may be what `volume` was traded for between two prices. Each trade was rounded.
 fn may_be_worth(quote: f64, volume: f64, low: f64, high: f64, trades: i64) -> bool {
     let rounded = trades.max(0) as f64 * 1e-8 + 1e-8;
-    // A thousandth: quote assets without decimals behind the point.
+    // A thousandth: quote assets without decimals after the point.
     quote >= low * volume * 0.999 - rounded && quote <= high * volume * 1.001 + rounded
 }
 

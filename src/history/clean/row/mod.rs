@@ -43,7 +43,7 @@ pub(crate) struct Origin(u64);
 impl Origin {
     /// Its time was in microseconds.
     pub(crate) const MICROS: u64 = 1;
-    /// A number lost digits behind its point.
+    /// A number lost digits after its point.
     pub(crate) const LOSSY: u64 = 2;
     /// The taker sold.
     pub(crate) const SELL: u64 = 4;
@@ -137,7 +137,7 @@ pub(crate) trait Row: Copy + Send + Sync + std::fmt::Debug + 'static {
 
     /// Integers of the row.
     fn words(&self) -> &[i64];
-    /// Decimals behind the point of [`Row::DECIMALS`].
+    /// Decimals after the point of [`Row::DECIMALS`].
     fn scales(&self) -> &[u8; 8];
     /// Where it came from.
     fn origin(&self) -> Origin;

@@ -63,7 +63,7 @@ pub(super) fn a_commit_that_fails_leaves_nothing(place: &Place<'_>) {
         before_us: i64::MAX,
         gap: true,
     }];
-    // The mark fails behind everything else.
+    // The mark fails after everything else.
     let error = db.commit(&bad).unwrap_err();
     let said = wal_format::error_chain(&error);
     assert!(said.contains("77"), "{said}");

@@ -10,7 +10,7 @@ pub(super) struct Newer {
     pub(super) root: u16,
     /// Bytes at the end of every group entry.
     pub(super) entry: u16,
-    /// Bytes behind the symbol.
+    /// Bytes after the symbol.
     pub(super) tail: usize,
 }
 

@@ -115,7 +115,7 @@ pub(super) struct Message<'a> {
     pub(super) version: u16,
     pub(super) body: Body<'a>,
     pub(super) symbol: &'a str,
-    /// A block or an entry has more bytes than are known, or there are bytes behind the symbol.
+    /// A block or an entry has more bytes than are known, or there are bytes after the symbol.
     pub(super) longer: bool,
 }
 

@@ -5,7 +5,7 @@
 //!  messages.rs   the four known messages to rows
 //! ```
 //! Facts are those of Binance's "SBE Market Data Streams" page and its schema file (id 1, version 0). Within one
-//! schema id messages only grow: at the end of blocks, at the end of group entries, behind the symbol. All of
+//! schema id messages only grow: at the end of blocks, at the end of group entries, after the symbol. All of
 //! that is skipped by the lengths in the frame and counted as drift; a message is never refused for being newer.
 
 mod layout;
@@ -55,7 +55,7 @@ pub(super) fn channel_of(template: &[u8]) -> Option<Channel> {
     Template::known(id).map(Template::channel)
 }
 
-/// The template id, as sent, of the frames of the stream behind the `@` of `stream`.
+/// The template id, as sent, of the frames of the stream after the `@` of `stream`.
 pub(super) fn template_of(stream: &str) -> Option<[u8; 2]> {
     let template = match stream.split_once('@')?.1 {
         "trade" => Template::Trades,

@@ -99,7 +99,7 @@ fn stream(frame: &str) -> Option<(String, String)> {
 fn the_stream_of_a_frame_is_found_without_parsing() {
     let found = |channel: &str, symbol: &str| Some((channel.to_owned(), symbol.to_owned()));
     for (frame, expected) in [
-        // The symbol stands behind the levels, whose sizes are called `s` too.
+        // The symbol stands after the levels, whose sizes are called `s` too.
         (
             r#"{"channel":"futures.order_book_update","event":"update","result":{"U":1,"a":[{"p":"0.2","s":"3"},{"p":"1","s":"2"}],"b":[],"s":"RDNT_USDT","t":1}}"#,
             found("futures.order_book_update", "RDNT_USDT"),

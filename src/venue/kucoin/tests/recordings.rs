@@ -31,7 +31,7 @@ fn every_recorded_frame_decodes_or_is_control() {
     assert_eq!(counts.values().sum::<usize>(), frames.len());
 }
 
-/// Gaps in the order books, and the index of the depth message behind the first one.
+/// Gaps in the order books, and the index of the depth message after the first one.
 fn gaps<'a>(market: Market, frames: impl Iterator<Item = &'a [u8]>) -> (usize, usize, usize) {
     let mut rows = Rows::new();
     let mut marks = Vec::new();

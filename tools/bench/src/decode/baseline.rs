@@ -153,7 +153,7 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Starts behind `"data":`, wherever that is.
+    /// Starts after `"data":`, wherever that is.
     #[inline(always)]
     fn data(frame: &'a [u8]) -> Option<Self> {
         let at = memchr::memmem::find(frame, b"\"data\":")? + 7;
@@ -189,7 +189,7 @@ impl<'a> Scan<'a> {
         self.frame.get(start..self.at - 1)
     }
 
-    /// The decimal behind the quote here, read as fast as we know.
+    /// The decimal after the quote here, read as fast as we know.
     #[inline(always)]
     fn quoted(&mut self) -> Option<Num> {
         self.at += 1;

@@ -1,6 +1,6 @@
 //! Sizes of contracts on one connection: decimal texts with the header `X-Gate-Size-Decimal: 1`, else integers with the rest cut off.
 //!
-//! Only numbers behind the keys that hold sizes change; every other byte stays.
+//! Only numbers after the keys that hold sizes change; every other byte stays.
 
 /// Keys of sizes in frames of futures.
 const KEYS: [&[u8]; 7] =

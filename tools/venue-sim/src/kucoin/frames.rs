@@ -49,7 +49,7 @@ pub(crate) fn side(deal: &Deal) -> &'static str {
     if deal.sell { "sell" } else { "buy" }
 }
 
-/// What a frame says behind its topic.
+/// What a frame says after its topic.
 struct Said {
     topic: Topic,
     subject: &'static str,
