@@ -18,7 +18,7 @@ pub const EXIT_EVIDENCE: u8 = 10;
 pub const EXIT_PANICKED: u8 = 11;
 /// A mapped file was truncated, or its disk cannot read it (SIGBUS); stderr says which and where. Start again.
 pub const EXIT_BUS: u8 = 12;
-/// Somebody stopped it (Ctrl-C); it can go on.
+/// Stopped by Ctrl-C; it can go on.
 pub const EXIT_STOPPED: u8 = 130;
 
 /// The chain of causes, one plain line each.
@@ -56,7 +56,7 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
     if err.chain().any(|c| c.is::<ConfigErrors>() || c.is::<Usage>()) { EXIT_USAGE } else { EXIT_FAILURE }
 }
 
-/// Somebody stopped work that can go on later.
+/// Stopped work that can go on later.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped; the same command goes on where it was")]
 pub struct Stopped;

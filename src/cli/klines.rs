@@ -50,7 +50,7 @@ enum What {
         /// Replace bars with a gap, and those never closed, too.
         #[arg(long)]
         gaps: bool,
-        /// Take them from what `tapedeck history clean` made of the exchange's archive; asks no venue.
+        /// Take them from what `tapedeck history clean` made of Binance's historical data; asks no venue.
         #[arg(long)]
         from_history: bool,
     },
@@ -80,7 +80,7 @@ struct Choice {
     /// Only this venue; may be given several times.
     #[arg(long, value_name = "VENUE")]
     venue: Vec<String>,
-    /// Only these symbols: names or globs, separated by commas; those of the configuration otherwise.
+    /// Only these symbols: names or globs, separated by commas. Default: those of the configuration.
     #[arg(long, value_name = "SYMBOLS", value_delimiter = ',')]
     symbols: Vec<String>,
     /// Only these intervals, separated by commas.

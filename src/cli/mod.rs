@@ -44,13 +44,13 @@ pub struct Cli {
 pub enum Command {
     /// Shows the whole path in one go: simulated exchanges on loopback, a collector, a compactor, the accounting.
     Demo(demo::Args),
-    /// Service 1: sockets into the log.
+    /// Record exchange WebSockets into the log.
     Collector(collector::Args),
-    /// Service 2: the log into the lake.
+    /// Decode the log into the lake; serve candles, API and page.
     Compactor(compactor::Args),
     /// Rebuilds the lake from the log, or proves that the published one is what the log says.
     Replay(replay::Args),
-    /// The exchange's archive: lists, mirrors, reports what is here.
+    /// Mirror, import and verify the exchange's historical archive.
     History(history::Args),
     /// How complete and how clean the recording is, per hour or day.
     Quality(quality::Args),
@@ -58,7 +58,7 @@ pub enum Command {
     Verify(verify::Args),
     /// Fills, compares and exports stored candles.
     Klines(klines::Args),
-    /// Checks a configuration, or shows the one that holds and where each value came from.
+    /// Checks a configuration, or shows the effective one and where each value came from.
     Config(config::Args),
     /// Whether this machine is fit to record: limits, clock, disk, memory, kernel, ports.
     Doctor(doctor::Args),

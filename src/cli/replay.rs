@@ -41,7 +41,7 @@ pub struct Args {
     /// Compare with the existing lake; exit code 1 on any difference.
     #[arg(long)]
     verify: bool,
-    /// Publish again the parts of the existing lake whose rows this version decodes otherwise.
+    /// Publish again the parts of the existing lake whose rows this version decodes differently.
     #[arg(long, conflicts_with_all = ["out", "verify"])]
     rewrite: bool,
     /// With --rewrite: also parts that would have fewer rows of a table than were published.
@@ -64,7 +64,7 @@ pub struct Args {
     /// With --serve: move times to now, and from the second loop on ids too.
     #[arg(long, requires = "serve")]
     restamp: bool,
-    /// With --serve: playing begins when nothing new was subscribed for so long, ms.
+    /// With --serve: playing begins when nothing new was subscribed for this long, ms.
     #[arg(long, value_name = "MS", default_value = "500", requires = "serve")]
     settle_ms: u64,
 }
@@ -116,7 +116,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who may ask, as for the API; nobody controls the server over the wire.
+/// Access as for the API; the server is not controlled over the wire.
 fn access(api: &api::Settings) -> anyhow::Result<Access> {
     let shipped = Access::default();
     Ok(Access {

@@ -74,7 +74,7 @@ pub(super) fn serve(service: impl Future<Output = anyhow::Result<()>>) -> anyhow
     outcome
 }
 
-/// Nobody waits for them any more.
+/// They are not waited for any more.
 const HELPERS_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Signs of life for the service manager, and a notice when the service was asked to stop.

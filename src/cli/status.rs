@@ -1,5 +1,5 @@
 //! `tapedeck status`: what runs, how far behind, how much disk; every stream with its age, and why one does not
-//! flow. Takes no lock and disturbs nobody.
+//! flow. Takes no lock and slows no process.
 
 use std::fmt::Write;
 

@@ -18,7 +18,7 @@ pub struct Args {
     /// Only this venue.
     #[arg(long, value_name = "VENUE")]
     venue: Option<String>,
-    /// A head noted from an earlier run: it must still be in its chain. May be given several times.
+    /// Chain head (SHA-256) printed by an earlier run: it must still be in its chain. May be given several times.
     #[arg(long, value_name = "SHA256")]
     head: Vec<String>,
     /// Rebuild manifests that cannot be read or are gone, from the log or from the footers of their files; then verify.

@@ -51,7 +51,7 @@ pub struct ReplayArgs {
     pub out: Option<PathBuf>,
     /// Compare with the lake.
     pub verify: bool,
-    /// Rewrite parts of the lake whose rows come out otherwise than they were published.
+    /// Rewrite parts of the lake whose rows come out different from the published ones.
     pub rewrite: bool,
     /// Also those that would have fewer rows of a table than were published.
     pub fewer_rows: bool,

@@ -1,4 +1,4 @@
-//! The exchange's archive (data.binance.vision), mirrored file by file and turned into the lake's tables.
+//! Binance's historical data (data.binance.vision), mirrored file by file and turned into the lake's tables.
 //!
 //! ```text
 //!  listing --> manifest (one row per file) --> workers --> mirror: <dir>/data.binance.vision/data/...zip

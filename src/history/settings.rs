@@ -1,4 +1,4 @@
-//! Section `[history]`: the mirror of the exchange's archive, how hard it may be asked, how it is cleaned.
+//! Section `[history]`: the mirror of Binance's historical data, its download rates, how it is cleaned.
 
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,7 @@ pub struct Settings {
     /// A transfer slower than 1 KiB/s over this long is given up, s.
     #[serde(deserialize_with = "int::<1, 3_600, _, _>")]
     pub stall_timeout_s: u64,
-    /// A download that is not renewed for this long is anybody's, s.
+    /// A download that is not renewed for this long may be claimed by any worker, s.
     #[serde(deserialize_with = "int::<2, 86_400, _, _>")]
     pub lease_s: u64,
     /// Free space that downloads leave on the disk, bytes.

@@ -1,4 +1,4 @@
-//! Candles of the exchange's archive into the candle database: what `history clean` made of the mirror, month by
+//! Candles of Binance's historical data into the candle database: what `history clean` made of the mirror, month by
 //! month. Sends no request; a second run stores nothing.
 
 use model::row::Candle;

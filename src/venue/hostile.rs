@@ -10,7 +10,7 @@ use super::reviewed::{Golden, text};
 use super::{Frame, Venue};
 use model::Rows;
 
-/// Writes the same JSON otherwise: keys in another order, white space, escapes.
+/// Writes the same JSON differently: keys in another order, white space, escapes.
 fn rewrite(value: &Value, dice: &mut dyn FnMut() -> u32, out: &mut String) {
     let space = |dice: &mut dyn FnMut() -> u32, out: &mut String| match dice() % 8 {
         0 => out.push(' '),

@@ -89,7 +89,7 @@ fn chosen_venues(args: &Args) -> anyhow::Result<Vec<VenueId>> {
     Ok(out)
 }
 
-/// A directory nobody used before, or the requested one if it is empty or new.
+/// An unused directory, or the requested one if it is empty or new.
 fn data_dir(args: &Args) -> anyhow::Result<PathBuf> {
     let dir = match &args.data_dir {
         Some(dir) => dir.clone(),

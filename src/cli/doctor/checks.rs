@@ -131,7 +131,7 @@ pub(super) fn clock_source(name: Option<&str>) -> Finding {
     }
 }
 
-/// Receive times are only worth something with a clock that somebody keeps right.
+/// Receive times are only worth something with a synchronized clock.
 pub(super) fn time_service(running: &[String]) -> Finding {
     const WHAT: &str = "time service";
     const KNOWN: [&str; 6] = ["chronyd", "ntpd", "systemd-timesyn", "ptp4l", "phc2sys", "openntpd"];

@@ -19,20 +19,20 @@ use lake::Lake;
 pub(super) struct Choice {
     #[command(flatten)]
     config: ConfigArg,
-    /// Markets, separated by commas: spot, um, cm, option; all otherwise.
+    /// Markets, separated by commas: spot, um, cm, option. Default: all.
     #[arg(long, value_name = "MARKETS", value_delimiter = ',')]
     market: Vec<String>,
     /// daily, monthly or both; auto: monthly files where they are, daily ones for the rest.
     #[arg(long, value_name = "PERIODS", value_delimiter = ',', default_value = "auto")]
     period: Vec<String>,
-    /// Kinds, separated by commas: klines, aggTrades, trades, bookTicker, bookDepth, metrics, fundingRate, ...; all
-    /// otherwise.
+    /// Kinds, separated by commas: klines, aggTrades, trades, bookTicker, bookDepth, metrics, fundingRate, ...
+    /// Default: all.
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     kind: Vec<String>,
-    /// Symbols: names or globs, separated by commas; all otherwise.
+    /// Symbols: names or globs, separated by commas. Default: all.
     #[arg(long, value_name = "SYMBOLS", value_delimiter = ',')]
     symbols: Vec<String>,
-    /// Intervals of candles, separated by commas: 1m, 1h, 1d, 1mo, ...; all otherwise.
+    /// Intervals of candles, separated by commas: 1m, 1h, 1d, 1mo, ... Default: all.
     #[arg(long, value_name = "INTERVALS", value_delimiter = ',')]
     interval: Vec<String>,
     /// First day (UTC), YYYY-MM-DD.

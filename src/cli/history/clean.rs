@@ -36,8 +36,8 @@ pub(super) struct Args {
     /// Clean again what has not changed; gives the same bytes.
     #[arg(long)]
     force: bool,
-    /// Let rows leave the lake whose files are no longer in the mirror, or hold no row any more; their months stay as
-    /// they are otherwise.
+    /// Let rows leave the lake whose files are no longer in the mirror, or hold no row any more; else their
+    /// months stay as they are.
     #[arg(long)]
     forget_gone: bool,
     /// Only report which months would be cleaned, and why.

@@ -1,4 +1,4 @@
-//! `tapedeck history`: the exchange's archive, mirrored. One file per action.
+//! `tapedeck history`: Binance's historical data, mirrored. One file per action.
 
 mod choice;
 mod clean;

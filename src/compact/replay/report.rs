@@ -16,7 +16,7 @@ pub enum Verdict {
     Equal,
     /// Every row is the same; another version of the program wrote other bytes.
     EqualRows,
-    /// Its rows came out otherwise and it was rewritten.
+    /// Its rows came out different and it was rewritten.
     Rewritten,
     /// Something differs.
     Different,
@@ -99,14 +99,12 @@ impl fmt::Display for ReplayReport {
         if self.checked() + gone > 0 {
             writeln!(
                 f,
-                "{} parts checked: {} equal, {} different; {gone} not checkable",
+                "{} parts checked: {} equal, {} rewritten, {} still different, {gone} not checkable",
                 self.checked(),
                 self.count(&[Verdict::Equal, Verdict::EqualRows]),
-                self.different() + self.rewritten()
+                self.rewritten(),
+                self.different()
             )?;
-            if self.rewritten() > 0 {
-                writeln!(f, "{} parts were rewritten", self.rewritten())?;
-            }
         } else if rebuilt == 0 {
             writeln!(f, "nothing to replay: there is no log or no part in this range")?;
         }

@@ -28,7 +28,7 @@ const TIMER_MARGIN_US: i64 = 250_000;
 const AHEAD_US: i64 = 5_000_000;
 /// A trade this far ahead of all clocks is damaged, not early.
 const FUTURE_US: i64 = 3_600_000_000;
-/// What most symbols say otherwise is believed after this time.
+/// A different time that most symbols agree on is believed after this time.
 const BELIEF_US: i64 = 10_000_000;
 /// Symbols that vote.
 const VOTERS: usize = 15;
