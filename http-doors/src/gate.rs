@@ -83,7 +83,7 @@ fn name_of(host: &str) -> String {
 }
 
 impl Gate {
-    /// Of a server that listens there on the machine of this name; `token`: whoever asks shows one.
+    /// Of a server that listens there on the machine of this name; `token`: requests carry one.
     pub fn new(listen: SocketAddr, machine: &str, hosts: &[String], origins: &[String], token: bool) -> Gate {
         let named = !token || !hosts.is_empty();
         let beyond = !listen.ip().is_loopback();

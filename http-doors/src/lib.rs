@@ -3,7 +3,7 @@
 //! ```text
 //!  address of a connection --places--> has one | all are taken | too many of this address
 //!  head of a request       --gate----> may be answered | another name | a page of others
-//!  `Host`, local address   --address-> where whoever asks finds this server again
+//!  `Host`, local address   --address-> where clients find this server again
 //! ```
 #![forbid(unsafe_code)]
 

@@ -18,7 +18,7 @@ pub(super) struct Refusal {
 
 pub(super) type Answer<T> = Result<T, Refusal>;
 
-/// Whatever kept an answer from being made: the log says it, nobody branches on it.
+/// Why a response could not be made: logged, never branched on.
 pub(super) type Failed = Box<dyn Error + Send + Sync>;
 
 impl Refusal {

@@ -1,5 +1,5 @@
 //! What the compactor serves: candles over REST and WebSocket, the page, `/health`, `/metrics`, `/v1/status`. It
-//! writes no files; a slow client delays nobody.
+//! writes no files; a slow client delays no other.
 //!
 //! ```text
 //!  connection --> net::server: how many --> guard: who, how often, which host and origin --> binance | native | ws | page

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use quality::Reports;
 
-/// How long an answer serves everybody.
+/// How long an answer is cached.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The last look.
@@ -17,13 +17,13 @@ pub(super) struct SystemLooks {
 }
 
 impl SystemLooks {
-    /// The last answer while it serves everybody.
+    /// The last answer while it is fresh.
     pub fn fresh(&self) -> Option<Arc<str>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, body)| Arc::clone(body))
     }
 
-    /// An answer that serves everybody from now on.
+    /// Caches an answer from now on.
     pub fn keep(&self, body: &Arc<str>) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(body)));
     }

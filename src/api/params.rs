@@ -1,5 +1,5 @@
 //! Query parameters, read as the exchange reads them: empty ones, odd characters and impossible values are refused
-//! with its codes; parameters that nobody knows are ignored.
+//! with its codes; unknown parameters are ignored.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};

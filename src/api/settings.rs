@@ -106,7 +106,7 @@ impl Section for Settings {
         let is_protected = self.token_env.is_some() || self.token_file.is_some();
         if !(self.listen.ip().is_loopback() || is_protected || self.insecure) {
             let fix = format!(
-                "name a token by api.token_env or api.token_file; or write insecure = true where everybody who reaches \
+                "name a token by api.token_env or api.token_file; or write insecure = true where every client that reaches \
                  this address may read; or {FALLBACK}"
             );
             let what = format!("{} is not a loopback address, and nothing protects it", self.listen);

@@ -13,7 +13,7 @@ use model::interval::Interval;
 use model::kline::{FINAL, FLAT, GAP, KlineData, SEEDED, decimal};
 use venue::ApiFamily;
 
-/// What times are counted in. Spot's clients choose (header `X-MBX-TIME-UNIT`, `timeUnit` of a socket); nobody else.
+/// What times are counted in. Spot's clients choose (header `X-MBX-TIME-UNIT`, `timeUnit` of a socket); all else is ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Unit {
     #[default]

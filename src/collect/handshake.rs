@@ -63,7 +63,7 @@ impl HandshakeError {
         }
     }
 
-    /// Why nobody at this address may connect for a while, where the upgrade said so. What REST said is noted already.
+    /// The ban of our address that the upgrade announced, if any. What REST said is noted already.
     pub(super) fn ban(&self) -> Option<&Ban> {
         match self {
             HandshakeError::Connect(err) => err.ban(),

@@ -92,7 +92,7 @@ const RESUME_AFTER: Duration = Duration::from_secs(5);
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 /// Tasks that are aborted then get so long to end.
 const ABORT_PATIENCE: Duration = Duration::from_millis(800);
-/// The status server disconnects whoever does not take his answer by then.
+/// The status server disconnects clients that have not read their response by then.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Records every configured venue until `shutdown`, then seals the logs; follows what `reload` brings meanwhile.
@@ -196,7 +196,7 @@ pub async fn run_with(
     if failures.is_empty() { Ok(()) } else { Err(CollectError::Unclean(failures)) }
 }
 
-/// Every change of the pressure on memory becomes an event of every log, so that whoever reads a day later knows.
+/// Every change of the pressure on memory becomes an event of every log, so that its readers know.
 fn record_pressure(metrics: &Metrics, feeds: &[Arc<VenueFeed>], shutdown: &Shutdown) {
     let logs: Vec<_> = feeds.iter().map(|f| Arc::clone(&f.log)).collect();
     let (sender, changes) = mpsc::channel::<serde_json::Value>(64);

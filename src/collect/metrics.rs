@@ -157,7 +157,7 @@ pub(super) struct Expected {
 }
 
 impl Connection {
-    /// Its streams without those that nobody wants any more.
+    /// Its streams without those that are no longer wanted.
     pub(super) fn wanted(&self) -> impl Iterator<Item = &StreamStat> {
         let dropped = self.stream_table.dropped();
         self.streams.iter().filter(move |s| !dropped.contains(&s.name))

@@ -25,7 +25,7 @@ use ops::exposition;
 use ops::shutdown::Shutdown;
 use ops::status::address_file;
 
-/// Whoever looks at a collector are a few programs of this machine.
+/// Clients of a collector are a few programs of this machine.
 const LIMITS: Limits = Limits { connections: 256, per_address: 128, write: Duration::from_secs(10) };
 
 /// Binds `[collector] listen`, or any free port when that one is in use. `None` = none at all.

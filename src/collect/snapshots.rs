@@ -22,7 +22,7 @@ pub(super) struct Snapshots {
 struct Wanted {
     /// In the order of asking.
     queue: VecDeque<Waiting>,
-    /// Symbols that are recorded no more, whoever asks.
+    /// Symbols that are recorded no more.
     unwanted: BTreeSet<String>,
 }
 

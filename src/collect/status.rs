@@ -1,6 +1,6 @@
 //! What the collector says about itself: every connection, every stream with its age, and why one does not flow.
 //!
-//! Computed when somebody asks; costs nothing otherwise. `tapedeck status` prints it, `/v1/status` serves it.
+//! Computed on request. `tapedeck status` prints it, `/v1/status` serves it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;

@@ -45,7 +45,7 @@ pub(super) enum Verdict {
     Stays,
     /// It is served on the other path.
     Moves,
-    /// Nobody wants it any more.
+    /// It is no longer wanted.
     Over,
 }
 

@@ -1,7 +1,7 @@
 //! The streams of one planned connection as they change while it runs, shared by its lines.
 //!
 //! New listings are added, delisted symbols leave: their streams stay subscribed where they are and are left out
-//! of the next connection. What nobody wants any more is dropped: every line ends it at the venue, on the connection
+//! of the next connection. What is no longer wanted is dropped: every line ends it at the venue, on the connection
 //! it has, and when all have done so it is forgotten. A stream may serve several channels and goes with the last of them.
 //! The stream table also knows what its lines must know of each other: which address each of them uses, since when each of
 //! them has delivered without a break, and whose turn it is to be replaced.
@@ -23,7 +23,7 @@ struct Entry {
     stream: String,
     /// What it is subscribed for; where it goes, what it was last subscribed for.
     wants: Vec<Want>,
-    /// What it served before, and nobody wants any more.
+    /// What it served before and is no longer wanted.
     past: Vec<Want>,
     /// Version of the stream table that brought it (again).
     added: u64,
@@ -36,7 +36,7 @@ struct Entry {
 enum Leaving {
     /// The symbol does not trade any more: the stream runs out.
     RunsOut,
-    /// Nobody wants it: it is ended.
+    /// Not wanted: it is ended.
     Dropped,
     /// Another connection has it: it is ended here.
     Moved,
@@ -193,7 +193,7 @@ impl StreamTable {
         self.lock().entries.iter().filter(|e| e.is(Leaving::RunsOut)).map(|e| e.stream.clone()).collect()
     }
 
-    /// Streams that nobody wants any more and that may be subscribed still.
+    /// Streams that are no longer wanted and that may be subscribed still.
     pub(super) fn dropped(&self) -> BTreeSet<String> {
         self.lock().entries.iter().filter(|e| e.is_ended()).map(|e| e.stream.clone()).collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! A new listing goes to a connection with room, else to a new one; its request waits for the same paces as
 //! every other. A delisted symbol's streams stay where they are: trades may still come, and they end by themselves.
-//! What nobody wants any more is ended where it is; the other streams of its connection notice nothing.
+//! A stream that is no longer wanted is ended where it is; the other streams of its connection notice nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Silence: of a whole connection (it is replaced) and of single streams (they are reported).
 //!
 //! An acknowledgement proves nothing: unknown and delisted streams are acknowledged and stay silent for ever.
-//! Only a frame proves a stream. Whoever receives counts frames here, once a second somebody compares.
+//! Only a frame proves a stream. The receiving task counts frames here; the watchdog compares once a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use ops::clock;
 use venue::StreamKey;
 
-/// Frames of one stream. Written by the connection that owns it, read by anybody.
+/// Frames of one stream. Written by the connection that owns it, read by any task.
 #[derive(Debug)]
 pub struct StreamStat {
     /// The stream's name as subscribed.
@@ -28,7 +28,7 @@ pub struct StreamStat {
     usual_ns: AtomicU64,
     /// When it was made, ns since epoch.
     since_ns: u64,
-    /// Nobody wants it any more: frames may still come, none are owed.
+    /// It is no longer wanted: frames may still come, none are owed.
     left: AtomicBool,
 }
 
@@ -214,7 +214,7 @@ impl Streams {
         self.stats.iter().map(Arc::as_ref)
     }
 
-    /// Nobody wants these streams any more: what still comes of them is no surprise, and silence is none either.
+    /// These streams are no longer wanted: what still comes of them is no surprise, and silence is none either.
     pub fn leave<'a>(&self, names: impl IntoIterator<Item = &'a str>, key: impl Fn(&str) -> (Vec<u8>, Vec<u8>)) {
         for name in names {
             let (channel, symbol) = key(name);

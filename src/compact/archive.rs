@@ -1,4 +1,4 @@
-//! Segments that nobody waits for any more, compressed instead of deleted (`[wal] archive = "zstd"`).
+//! Segments that no consumer needs any more, compressed instead of deleted (`[wal] archive = "zstd"`).
 //!
 //! [`archive_one`] is the whole promise: the archive is written, read back, compared and named before the segment is
 //! unlinked ([`wal_format::archive::pack`]). Whatever instruction the process dies at, the segment or its archive is

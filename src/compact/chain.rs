@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each manifest names the SHA-256 of its files and of the manifest before it, so the SHA-256 of the newest one (the
-//! head) vouches for all of them. Whoever notes a head elsewhere can show later that nothing before it was changed:
+//! head) vouches for all of them. A head noted elsewhere shows later that nothing before it was changed:
 //! [`verify`] follows every chain, hashes every file, and looks for the noted heads. It reads no log and changes
 //! nothing; that the rows are what the log says is [`super::replay`]'s to prove.
 //!
@@ -20,7 +20,7 @@
 //! still fit; how many there are is reported.
 //!
 //! Others may publish, retire and rewrite meanwhile. What is looked at first is many moments, not one (`snapshot`); so
-//! what seems wrong in it is looked at again while nobody changes the lake ([`LakeLock::shared`]) before it is called
+//! what seems wrong in it is looked at again while the lake is locked ([`LakeLock::shared`]) before it is called
 //! so. Nothing is hashed under the lock: files are opened there, and an open file stays what it was.
 
 mod files;
@@ -42,7 +42,7 @@ use lake::{Lake, LakeLock};
 /// Follows every chain of the lake. `heads`: SHA-256 of manifests that were noted once and must still be there.
 ///
 /// # Errors
-/// When a directory cannot be listed, or nobody can look twice because the lake is locked for too long. What is wrong
+/// When a directory cannot be listed, or a second look is impossible because the lake is locked for too long. What is wrong
 /// with the contents is in the report.
 pub fn verify(lake: &Lake, venue: Option<&str>, heads: &[String]) -> Result<ChainReport, CompactError> {
     let mut checked: BTreeMap<String, Checked> = BTreeMap::new();

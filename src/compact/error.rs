@@ -20,7 +20,7 @@ use model::{UnknownName, VenueId};
 use net::dial::TlsError;
 use ops::supervise::Panicked;
 
-/// The compactor, or whoever looks after what it made, failed.
+/// The compactor, or verification or repair of the lake, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CompactError {
     /// The work on one venue.
@@ -129,7 +129,7 @@ pub enum CompactError {
         /// What the system said.
         source: io::Error,
     },
-    /// Nobody knows what became of a worker.
+    /// The outcome of a worker is unknown.
     #[error("compact {name}: its thread is gone")]
     ThreadGone {
         /// Its log.
@@ -204,7 +204,7 @@ pub enum CompactError {
         /// The directory.
         dir: PathBuf,
     },
-    /// Somebody else works in a directory that was just invented.
+    /// Another process works in a directory that was just invented.
     #[error("{} is taken", lock.display())]
     Taken {
         /// Its lock.

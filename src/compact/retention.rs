@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Only what every reader has acked is ever in an archive, and only published files are looked at, so nothing that
-//! somebody waits for can go. The newest part and the newest archived segment of each log stay whatever the limits say,
+//! a consumer waits for can go. The newest part and the newest archived segment of each log stay whatever the limits say,
 //! manifests stay for ever, and a file that a manifest names is listed durably as removed before it goes: a verification
 //! distinguishes retention from lost data. When the disk is short, archived segments go before hours of the lake. Every
 //! deletion is logged with its reason.

@@ -58,7 +58,7 @@ enum Batch {
     More,
     /// The end of the log.
     Tail,
-    /// In front of something that somebody has to mend: why, and whether nobody can or did.
+    /// In front of something that has to be repaired: why, and whether that failed.
     Blocked(String, bool),
     /// In front of a file that cannot be opened or read.
     Unreachable(SourceError),

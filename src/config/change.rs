@@ -1,6 +1,6 @@
 //! What differs between two configurations, by key; for a service that reads its file again while it runs.
 //!
-//! Says what changed, never what it means to anybody.
+//! Says what changed, never what that means for a service.
 
 use std::collections::BTreeSet;
 

@@ -47,7 +47,7 @@ pub(super) fn check(config: &Config, source: &Source, problems: &mut Vec<Problem
     candles(config, source, problems);
 }
 
-/// Open writers, each with half a row group on average. A number that somebody wrote is taken as it is; the default
+/// Open writers, each with half a row group on average. A configured number is taken as it is; the default
 /// is no more than there are tables.
 fn writers(config: &Config, source: &Source, venues: u64, allowed: u64, problems: &mut Vec<Problem>) {
     const KEY: &str = "lake.max_open_writers";
@@ -67,7 +67,7 @@ fn writers(config: &Config, source: &Source, venues: u64, allowed: u64, problems
     problems.push(source.problem(KEY, what, format!("write max_open_writers = {fits}, or a smaller row_group_rows")));
 }
 
-/// A source that somebody named and that is not recorded: candles would be made of another one.
+/// A configured source that is not recorded: candles would be made of another one.
 fn candles(config: &Config, source: &Source, problems: &mut Vec<Problem>) {
     const KEY: &str = "klines.source";
     if source.get(KEY).is_none_or(|(_, origin)| *origin == Origin::Default) {

@@ -6,7 +6,7 @@ use wal_format::{Hold, SegmentId};
 
 use crate::stored_logs::StoredLogsError;
 
-/// Keeps the segments of the log in `dir`, live and archived (in the folder of its name in `archive_root`), from being deleted until whoever reads them again is past
+/// Keeps the segments of the log in `dir`, live and archived (in the folder of its name in `archive_root`), from being deleted until a second reader is past
 /// them.
 ///
 /// # Errors

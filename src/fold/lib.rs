@@ -1,4 +1,4 @@
-//! The one way from records to rows: decode, route, de-duplicate, ids and gaps, hour, part. Used by whoever reads a log
+//! The one way from records to rows: decode, route, de-duplicate, ids and gaps, hour, part. Used by all readers of a log
 //! and wants rows: the compactor, candles, replay.
 //!
 //! ```text

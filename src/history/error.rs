@@ -62,7 +62,7 @@ pub enum HistoryError {
         /// What the system said.
         source: io::Error,
     },
-    /// Somebody downloads into the mirror.
+    /// Another process downloads into the mirror.
     #[error(
         "another download works in {}: wait for it, give this one a history.dir of its own, or let both share a manifest on Postgres (history.manifest)",
         dir.display()
@@ -71,7 +71,7 @@ pub enum HistoryError {
         /// The mirror.
         dir: PathBuf,
     },
-    /// Somebody cleans into the lake.
+    /// Another process cleans into the lake.
     #[error("another `history clean` writes {lake}: wait for it")]
     LakeTaken {
         /// The lake.

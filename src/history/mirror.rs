@@ -18,7 +18,7 @@ use super::path::ArchivePath;
 use crate::settings::Settings;
 use ops::host;
 
-/// Held by whoever downloads into the mirror; together by those who share a manifest.
+/// Held by the process that downloads into the mirror; together by those who share a manifest.
 const LOCK: &str = ".download.lock";
 /// Number of the file itself, and the name of the mirror: a copy of the folder has another number, and is no such mirror.
 const NAME: &str = ".mirror";
@@ -34,7 +34,7 @@ const LOOKS_SHARED: u32 = 400;
 pub struct Mirror {
     /// Its folder, absolute.
     pub dir: PathBuf,
-    /// Names the mirror among all that share a manifest: `node:folder` of whoever filled it first.
+    /// Names the mirror among all that share a manifest: `node:folder` of the process that filled it first.
     pub name: String,
     /// `node:folder` of this machine.
     pub who: String,
@@ -46,7 +46,7 @@ pub struct Mirror {
 #[derive(Debug)]
 pub struct Hold {
     file: File,
-    /// Nobody else has it.
+    /// Not shared.
     pub alone: bool,
 }
 
@@ -96,7 +96,7 @@ impl Mirror {
         free_bytes(&self.dir)
     }
 
-    /// The right to download into the mirror. Whoever has it alone gives the mirror its name where it has none; with
+    /// The right to download into the mirror. Its exclusive holder gives the mirror its name where it has none; with
     /// `may_share` others may have it at the same time.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Which files are meant: markets, periods, kinds, symbols, intervals, days. Pure: asks nobody.
+//! Which files are meant: markets, periods, kinds, symbols, intervals, days. Pure.
 
 use std::collections::BTreeSet;
 

@@ -220,7 +220,7 @@ impl Stats {
         self.missing_times = tally.times;
     }
 
-    /// How many of the missing ids or rows nobody reported.
+    /// How many of the missing ids or rows were not reported.
     fn unexplained(
         &mut self,
         series: &Series,

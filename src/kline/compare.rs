@@ -1,5 +1,5 @@
 //! Our bars against the venue's own, field by field and digit by digit. Reads only: a difference is reported, counted
-//! and logged, never corrected, because nobody knows yet which of the two is wrong.
+//! and logged, never corrected, because it is unknown yet which of the two is wrong.
 
 use serde::Serialize;
 use tracing::warn;

@@ -99,7 +99,7 @@ pub enum Item {
     },
 }
 
-/// Sets or clears the gap flag of stored bars that nobody holds in memory any more.
+/// Sets or clears the gap flag of stored bars that are not in memory any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Registry index.

@@ -1,4 +1,4 @@
-//! Which trades are pushed to whoever listens: those that are made now, in the order of the venue. What was fetched
+//! Which trades are pushed to subscribers: those that are made now, in the order of the venue. What was fetched
 //! again, came late over a second connection, or is worked off after a stop is in the bars and in the recent trades, in
 //! its place; as news it would be a wrong last price.
 

@@ -1,5 +1,5 @@
 //! Which symbol has which index: given once, ordered by listing time and then name, new ones appended, never
-//! taken back. The index is the place of a symbol in every store, so it must outlive restarts: whoever persists
+//! taken back. The index is the place of a symbol in every store, so it must outlive restarts: code that persists
 //! candles persists this list with them.
 
 use std::collections::HashMap;

@@ -101,7 +101,7 @@ pub enum RequestError {
         /// What candles are made of.
         source_channel: Channel,
     },
-    /// Nobody knows what its amounts are worth.
+    /// The unit of its amounts is unknown.
     #[error("no listing has said yet what a contract of {0} is worth")]
     UnknownUnit(String),
     /// Trades cannot be requested.

@@ -25,7 +25,7 @@ pub enum LakeError {
         path: PathBuf,
     },
     /// An object is not the one that was looked at.
-    #[error("{} was changed by somebody else meanwhile: nothing was written, try again", path.display())]
+    #[error("{} was changed by another process meanwhile: nothing was written, try again", path.display())]
     Changed {
         /// The object.
         path: PathBuf,

@@ -2,7 +2,7 @@
 //! it does.
 //!
 //! It computes with offsets and lengths of the file it reads, and at some damage panics instead of returning an error
-//! (overflow checks of a debug build, a slice out of range). Whoever reads a file of the lake calls it through
+//! (overflow checks of a debug build, a slice out of range). Code that reads a file of the lake calls it through
 //! [`guarded`]; `tools/arrows.py` knows who may name its readers. A panic is caught without a line and without a count
 //! ([`ops::supervise::catch`]): no task died, its caller has an error to report.
 //!

@@ -4,12 +4,12 @@
 //! ```text
 //!  lake/.lock           exclusive   files appear, change or go: a publish's renames, a removal by retention, the
 //!                                   swap of a rewrite, a repaired manifest. Short: nothing is computed meanwhile
-//!                       shared      somebody looks again at what seemed wrong while others worked
+//!                       shared      verification looks again at what seemed wrong during writes
 //!  lake/.rewrite.lock   exclusive   a rewrite, from its first reading to its last swap
 //! ```
 //!
 //! The kernel drops a lock when its holder dies, so there is no time-out and nothing to clear away; lock files are
-//! never removed. Its content (pid, host, purpose) is of whoever took it last and is only for messages.
+//! never removed. Its content (pid, host, purpose) is of the process that took it last and is only for messages.
 //! Readers of the lake take no lock.
 //!
 //! Of a lake in an object store the lock lies in the local directory in which it is worked on, and says nothing to other
@@ -43,7 +43,7 @@ const NOTE_BYTES_MAX: usize = 256;
 /// Why a lock was not had.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeLockError {
-    /// Somebody else has it.
+    /// Another process has it.
     #[error(
         "the lake is in use by {holder}\n  where: {path}\n  fix:   let it end, or end it; what was begun is tried again", path = path.display()
     )]
@@ -80,13 +80,13 @@ impl LakeLock {
     /// The right to change published files of the lake, for `purpose`.
     ///
     /// # Errors
-    /// When somebody else has the lake for longer than `patience`, or the lock file cannot be used.
+    /// When another process has the lake for longer than `patience`, or the lock file cannot be used.
     pub fn exclusive(lake: &Path, purpose: &str, patience: Duration) -> Result<LakeLock, LakeLockError> {
         durable::create_dir_all(lake).map_err(|source| LakeLockError::Io { path: lake.to_owned(), source })?;
         take(&lake.join(LAKE), Kind::Exclusive, purpose, patience)
     }
 
-    /// Nobody changes published files while it is held. `None` where the lake can only be read and nobody ever locked
+    /// Published files do not change while it is held. `None` where the lake can only be read and nobody ever locked
     /// it: no process that could change it is known.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ impl LakeLock {
         }
     }
 
-    /// Locks a file that belongs to one piece of work; `None` while somebody has it.
+    /// Locks a file that belongs to one piece of work; `None` while another process has it.
     ///
     /// # Errors
     /// When the file cannot be made or locked.

@@ -275,7 +275,7 @@ pub struct PartManifest {
     /// `YYYY-MM-DDTHH`, UTC, of the receive time.
     pub hour: String,
     /// SHA-256 of the published manifest of the part before it in its log, lower-case hex; `None` for the first
-    /// one. So the parts of a log are a chain: whoever knows the newest link knows all of them.
+    /// one. So the parts of a log are a chain: the newest link proves all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_sha256: Option<String>,
     /// How often the part was published again because a later decoder reads other rows; 0 = never.
@@ -499,7 +499,7 @@ impl PartManifest {
         Ok((manifest, hex(&Sha256::digest(&bytes))))
     }
 
-    /// [`PartManifest::load_hashed`] for whoever acts on what it says: one without a SHA-256 of its own is believed
+    /// [`PartManifest::load_hashed`] for callers that act on what it says: one without a SHA-256 of its own is believed
     /// only as far as its published files were made with it. Without such files (text, or removed by retention) nothing
     /// speaks against it.
     ///

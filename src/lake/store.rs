@@ -165,7 +165,7 @@ pub trait LakeStore: fmt::Debug + Send + Sync {
     }
 
     /// Puts an object where there is none, or one with these very bytes; `sha256` is that of `body`, lower-case hex.
-    /// Equal input gives equal bytes, so whoever publishes the same does no harm, and it is durable for both.
+    /// Equal input gives equal bytes, so publishing the same twice does no harm, and it is durable for both.
     ///
     /// # Errors
     /// [`LakeError::Exists`] when another one is there; else as [`LakeStore::put_new`].

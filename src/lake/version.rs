@@ -9,7 +9,7 @@
 //! is finished as it was begun, whatever program goes on with it. The version is in the settings of its state and of
 //! its manifest and in the key-values of its files; where none is it is the first one.
 //!
-//! What a newer program wrote is [`crate::LakeError::Newer`]: nobody takes it for damaged, repairs or removes it.
+//! What a newer program wrote is [`crate::LakeError::Newer`]: never taken for damaged, repaired or removed.
 
 use std::fmt;
 use std::num::ParseIntError;

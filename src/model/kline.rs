@@ -25,7 +25,7 @@ pub const FLAT: u16 = 8;
 /// ours of contracts whose size was not known.
 pub const SPARSE: u16 = 16;
 
-/// Somebody else made it: kept for its close, never added to, marked or stored. In memory only.
+/// Made by the venue: kept for its close, never added to, marked or stored. In memory only.
 pub const FOREIGN: u16 = 1 << 15;
 
 /// Open time of a slot without a bar.

@@ -37,7 +37,7 @@ impl Unit {
     }
 
     /// What `amount`, at a scale that has room for [`Unit::scale`], is worth at `price`, at the scale of both; 0 when
-    /// nobody knows. `price_scale`: that of the price.
+    /// unknown. `price_scale`: that of the price.
     #[inline]
     pub fn quote(self, price: i64, price_scale: u8, amount: i128) -> Option<i128> {
         let contracts = |size: Num| (amount / 10_i128.checked_pow(size.scale.into())?).checked_mul(size.mantissa);

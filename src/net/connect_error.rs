@@ -60,7 +60,7 @@ pub enum ConnectError {
         url: String,
         /// HTTP status.
         status: u16,
-        /// What it means for everybody at this address, where it means something.
+        /// The ban of our address that it announces, if any.
         ban: Option<Ban>,
     },
     /// The upgrade failed below HTTP.
@@ -83,7 +83,7 @@ pub enum ConnectError {
     },
 }
 
-/// What a certificate that nobody vouches for may mean.
+/// What a certificate without a trusted root may mean.
 fn middlebox(err: &io::Error) -> &'static str {
     let untrusted = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
     match err.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {

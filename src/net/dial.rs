@@ -29,7 +29,7 @@ pub use rustls::Error as TlsError;
 /// Receive buffer asked of the kernel. The busiest connection known (200 depth streams in a crash) peaks below
 /// 4 MB/s; 8 MiB hold more than two seconds of it while a disk stalls the append.
 pub const RECV_BUFFER_BYTES: usize = 8 << 20;
-/// Bytes we sent that nobody acknowledges for this long end the connection: a peer that vanished silently.
+/// Bytes sent that are not acknowledged for this long end the connection: a peer that vanished silently.
 const USER_TIMEOUT_MS: u32 = 30_000;
 /// However many addresses a name has, each gets at least this share of the TCP step.
 const ADDRESSES_TRIED: u32 = 4;

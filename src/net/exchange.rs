@@ -27,7 +27,7 @@ pub struct Allowance {
 pub struct Exit {
     /// Over it; `None` = direct.
     pub proxy: Option<Proxy>,
-    /// Of everybody who asks this exchange this way; at least one.
+    /// Of all clients of this exchange over this proxy; at least one.
     pub allowances: Vec<Allowance>,
 }
 

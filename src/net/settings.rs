@@ -54,7 +54,7 @@ impl Section for General {
         let Some(file) = &self.credentials_file else { return Vec::new() };
         let (what, fix) = match &mut self.proxy {
             None => (
-                "is set, but proxy.url is empty: nobody would be shown these credentials".to_owned(),
+                "is set, but proxy.url is empty: these credentials would be sent nowhere".to_owned(),
                 "set proxy.url, or write \"\"",
             ),
             Some(proxy) if proxy.credentials.is_some() => {
@@ -81,7 +81,7 @@ fn credentials(file: &Path, proxy: &mut Proxy) -> Result<(), String> {
 /// The proxy that a key names.
 #[derive(Clone, Debug, Default)]
 pub enum Way {
-    /// As for everybody.
+    /// As for all venues.
     #[default]
     General,
     /// No proxy.

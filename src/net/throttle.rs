@@ -146,7 +146,7 @@ impl Said {
     }
 }
 
-/// What an exchange counted for our address, whoever there spent it.
+/// What an exchange counted for our address, by all processes there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Used {
     /// Weight, within `window`.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// Upper bound of the first wait.
 const FIRST: Duration = Duration::from_secs(1);
-/// Upper bound of every wait, where nobody says otherwise.
+/// Upper bound of every wait, unless a caller sets another.
 const MAX: Duration = Duration::from_secs(30);
 /// Lower bound of every wait: full jitter may draw 0, and a refused connection must not spin.
 const MIN: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ pub fn jittered(first: Duration, max: Duration, failures: u32, random: f64) -> D
 }
 
 /// The wait before a request about one symbol that was refused, `times` before: a minute, then eight, then an hour, for
-/// refusals may cost everybody a ban.
+/// refusals may ban the address.
 pub fn after_refusal(times: u32) -> Duration {
     Duration::from_secs(60).saturating_mul(8_u32.saturating_pow(times)).min(Duration::from_secs(3_600))
 }

@@ -27,7 +27,7 @@ pub enum Activity {
     CatchingUp,
     /// At the end of the log.
     AtTail,
-    /// In front of a crash tail that somebody else has to repair.
+    /// In front of a crash tail that another process has to repair.
     AwaitingRepair,
     /// Publishing a part.
     Publishing,
@@ -142,7 +142,7 @@ pub struct VenueStatus {
     pub writer_alive: bool,
     /// Errors that were survived by starting over from the last durable state.
     pub retries: u64,
-    /// A log of repairs: most of the time nobody writes it, and it may not exist.
+    /// A log of repairs: most of the time it has no writer, and it may not exist.
     #[serde(default)]
     pub of_repairs: bool,
     /// Gaps that wait for their repair.

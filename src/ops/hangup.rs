@@ -1,7 +1,7 @@
 //! SIGHUP, written once: read your configuration again. Stopping is the business of [`crate::shutdown`] alone.
 //!
-//! The kernel sends the same signal when the terminal of a process goes away. A service that somebody runs by hand ends
-//! then, as it would without this module, but cleanly; whoever wants it to go on uses `nohup` or a service manager.
+//! The kernel sends the same signal when the terminal of a process goes away. A service that is run by hand ends
+//! then, as it would without this module, but cleanly; to keep it running use `nohup` or a service manager.
 
 use std::io::IsTerminal;
 

@@ -1,6 +1,6 @@
 //! What the kernel says of this machine: free space of a disk, memory of a process and of all.
 //!
-//! Own memory is what nobody else can take away: anonymous and shared pages and what of them is swapped out. Mapped
+//! Own memory is what the kernel cannot reclaim: anonymous and shared pages and what of them is swapped out. Mapped
 //! files are page cache: the log's segments are mapped, written back, and dropped by the kernel when it needs room,
 //! so they count in RSS and in no limit that kills.
 

@@ -1,4 +1,4 @@
-//! Stopping, written once: whoever works watches one [`Shutdown`]; signals ([`crate::signals`]) and parents trigger it.
+//! Stopping, written once: every task watches one [`Shutdown`]; signals ([`crate::signals`]) and parents trigger it.
 //!
 //! Triggering is sticky and may be repeated.
 
@@ -20,23 +20,23 @@ struct Inner {
 }
 
 impl Shutdown {
-    /// A handle nobody has triggered yet.
+    /// A handle not triggered yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// True once somebody asked to stop.
+    /// True once a stop was requested.
     pub fn requested(&self) -> bool {
         self.inner.requested.load(Ordering::Acquire)
     }
 
-    /// Asks everybody to stop.
+    /// Asks all tasks to stop.
     pub fn trigger(&self) {
         self.inner.requested.store(true, Ordering::Release);
         self.inner.notify.notify_waiters();
     }
 
-    /// Returns when somebody asked to stop.
+    /// Returns when a stop was requested.
     ///
     /// # Cancel safety
     /// Safe: nothing is consumed.

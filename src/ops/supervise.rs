@@ -12,7 +12,7 @@
 //! Outside of it are only the tasks of libraries that a caller waits for: kept HTTP connections, whose requests fail then,
 //! and the threads of a log's writer, after which its owner looks ([`Task::Writer`]).
 //!
-//! A panic on a helper thread ([`blocking`], [`crate::chore`]) is the panic of whoever waits for the answer.
+//! A panic on a helper thread ([`blocking`], [`crate::chore`]) is the panic of the task that waits for the answer.
 //!
 //! Panics that a test asks for: [`crate::rehearsal`].
 
@@ -42,7 +42,7 @@ const WELL: Duration = Duration::from_secs(60);
 /// Between two looks of a thread whether it is to stop while it pauses.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What becomes of a task that panicked, or ended although nobody asked it to.
+/// What becomes of a task that panicked, or ended before it was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// It restarts after a pause that grows; all others go on.
@@ -50,7 +50,7 @@ pub enum Then {
     /// It is reported, and the service goes on without it: others of its kind come.
     MayEnd,
     /// What it held cannot be built again in this process: the service stops in order with
-    /// exit code 11, and whoever started it starts it again.
+    /// exit code 11, and the service manager starts it again.
     Exit,
 }
 
@@ -90,7 +90,7 @@ tasks! {
     Parent: "parent", Again;
     /// Both: how tight memory is (thread).
     Memory: "memory", Again;
-    /// Both: disks that fill up, logs that nobody reads off.
+    /// Both: disks that fill up, logs without a consumer.
     Disks: "disks", Again;
     /// Collector: `/health`, `/metrics`, `/v1/status`.
     Status: "status", Again;
@@ -316,7 +316,7 @@ impl Supervisor {
         result.await.inspect_err(|panicked| self.panicked(task, of, panicked))
     }
 
-    /// Runs what `work` makes until `stop`: after a panic, or an end that nobody asked for, again after a pause.
+    /// Runs what `work` makes until `stop`: after a panic or an unexpected end, again after a pause.
     pub async fn keep<F: Future<Output = ()>>(
         &self,
         task: Task,

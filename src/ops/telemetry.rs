@@ -1,7 +1,7 @@
 //! Log lines: set up once, to stderr, as text or JSON; and repeated warnings logged once with a count.
 //!
 //! Lines of statistics have a target of their own, [`STATS`], shown at any level: `warn` is for what is wrong, and
-//! somebody who reads a log wants to see every minute that it lives and how; so are answers to whoever sends SIGHUP.
+//! readers of its log lines want to see every minute that it lives and how; so are responses to SIGHUP.
 //! `[log] stats = false` turns them off.
 //!
 //! What others wrote into a message or a field (names of symbols, reasons of venues, paths) comes out with escapes for

@@ -74,7 +74,7 @@ pub struct ServeArgs {
 pub enum PlaybackError {
     /// The address lies beyond loopback and nothing protects it.
     #[error(
-        "cannot serve the recording: {why}\n  where: --serve {listen}\n  fix:   name a token by [api] token_env or token_file, write [api] insecure = true where everybody who reaches this address may read, or serve at 127.0.0.1:{}",
+        "cannot serve the recording: {why}\n  where: --serve {listen}\n  fix:   name a token by [api] token_env or token_file, write [api] insecure = true where every client that reaches this address may read, or serve at 127.0.0.1:{}",
         listen.port()
     )]
     Open {

@@ -27,7 +27,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// True for a value nobody set.
+    /// True for a default.
     pub fn is_default(&self) -> bool {
         *self == Origin::Default
     }

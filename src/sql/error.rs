@@ -54,7 +54,7 @@ pub enum SqlError {
     /// The URL of a server is damaged.
     #[error("the database URL is not understood")]
     Url(#[source] postgres::Error),
-    /// The server cannot be reached, or lets nobody in.
+    /// The server cannot be reached, or rejects the login.
     #[error("cannot connect to the database at {hosts:?}, ports {ports:?}")]
     Connect {
         /// Its hosts.

@@ -185,7 +185,7 @@ impl GapTracker {
         self.by_id.clear();
     }
 
-    /// The parts of `from..=to` that were never delivered; `None` while nobody knows whether they are missing at all.
+    /// The parts of `from..=to` that were never delivered; `None` while it is unknown whether they are missing at all.
     pub fn open(&self, symbol: &str, channel: Channel, from: i64, to: i64) -> Option<Vec<(i64, i64)>> {
         self.ids(symbol, channel).map_or_else(|| Some(vec![(from, to)]), |ids| ids.open(from, to))
     }

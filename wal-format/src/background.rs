@@ -1,4 +1,4 @@
-//! What keeps failing in the background threads of a writer, for its owner to report: they have nobody to return an
+//! What keeps failing in the background threads of a writer, for its owner to report: they have no caller to return an
 //! error to.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -119,7 +119,7 @@ pub enum ResumeError {
     /// The directory is something else.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Nobody can tell whose log it is.
+    /// It is unknown whose log it is.
     #[error(transparent)]
     Lineage(#[from] LineageError),
     /// It is no place in this log.

@@ -1,4 +1,4 @@
-//! Whoever reads a log again (a proof, a rewrite, a playback) and needs its segments to stay until he is done.
+//! Segments stay until a second reading of the log (a proof, a rewrite, a playback) is done.
 //!
 //! ```text
 //!  acks/<name>.hold     one line: the first segment that is needed, who holds it and why;
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! [`crate::retire()`] keeps every segment from the lowest held one on. The kernel drops a hold when its process dies,
-//! whatever killed it; its file is removed by whoever retires next. A file appears under its name only when it is
-//! locked, so one that can be locked is nobody's. A hold whose line cannot be read holds everything.
+//! whatever killed it; its file is removed by the next retirement. A file appears under its name only when it is
+//! locked, so one that can be locked is not held. A hold whose line cannot be read holds everything.
 //!
 //! Never an ack: it says nothing about what is safe elsewhere and does not outlive its process.
 
@@ -107,7 +107,7 @@ pub(crate) fn choosing(acks: &Path) -> io::Result<File> {
             Err(TryLockError::Error(err)) => return Err(err),
         }
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "somebody else chooses segments to delete and does not end"))
+    Err(io::Error::new(io::ErrorKind::TimedOut, "another process chooses segments to delete and does not end"))
 }
 
 /// The holds of the log in `dir` that are alive. Removes files of those that are not.
@@ -147,7 +147,7 @@ fn read(file: &File) -> io::Result<Held> {
     let parsed = text.strip_prefix("segment=").and_then(|rest| rest.split_once(' '));
     Ok(match parsed.and_then(|(id, who)| Some((id.parse().ok()?, who.to_owned()))) {
         Some((id, who)) => Held { from: SegmentId(id), who },
-        None => Held { from: SegmentId(0), who: "somebody whose note cannot be read".to_owned() },
+        None => Held { from: SegmentId(0), who: "a process whose note cannot be read".to_owned() },
     })
 }
 

@@ -247,7 +247,7 @@ impl LogReader {
         Ok(self.lend(&found))
     }
 
-    /// The step that [`LogReader::advance`] came to, before any other call. [`LogReader::next`] in two halves is for whoever
+    /// The step that [`LogReader::advance`] came to, before any other call. [`LogReader::next`] in two halves is for callers who
     /// does something at a tail and asks again before it lends a record on.
     #[must_use]
     pub fn lend(&self, found: &Advance) -> Step<'_> {

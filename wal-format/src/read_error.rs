@@ -61,7 +61,7 @@ pub enum ReadError {
         /// The segment, or the log's directory.
         path: PathBuf,
     },
-    /// Nobody can tell whose log it is: reading would mix logs.
+    /// It is unknown whose log it is: reading would mix logs.
     #[error(transparent)]
     Lineage(Box<LineageError>),
 }

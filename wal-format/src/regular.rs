@@ -1,4 +1,4 @@
-//! Opening files by a name under which somebody may have put anything: a regular file is opened, all else is refused by
+//! Opening files by a name under which anything may lie: a regular file is opened, all else is refused by
 //! name and kind, at once.
 //!
 //! `File::open` waits for a writer when it meets a FIFO, reads for ever from a link to `/dev/zero`, and a manifest of

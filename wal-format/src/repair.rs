@@ -87,7 +87,7 @@ pub struct RepairReport {
 pub struct RepairFailure {
     /// The segment.
     pub segment: SegmentId,
-    /// Every reader of the log has passed it: nobody waits for it.
+    /// Every reader of the log has passed it.
     pub passed: bool,
     /// Why.
     pub cause: RepairError,
@@ -100,7 +100,7 @@ impl std::fmt::Display for RepairFailure {
 }
 
 impl RepairReport {
-    /// Failures that somebody has to look at: of segments that a reader still needs.
+    /// Failures that an operator has to look at: of segments that a reader still needs.
     pub fn needed(&self) -> impl Iterator<Item = &RepairFailure> {
         self.failures.iter().filter(|failure| !failure.passed)
     }
@@ -447,7 +447,7 @@ impl RepairJob<'_> {
         Ok(all)
     }
 
-    /// The last record of `epoch` that somebody said was on disk: the writer on its page, a SYNC record, an orderly end.
+    /// The last record of `epoch` that was reported durable: the writer on its page, a SYNC record, an orderly end.
     fn vouched(&self, epoch: u32, walk: &Walk) -> Option<Seq> {
         let page = self.control.and_then(|c| c.durable_of(epoch));
         let found = [page, walk.durable, self.closed_at];

@@ -47,7 +47,7 @@ pub struct RetireFact {
     pub sealed: bool,
     /// Its last record, if it has one.
     pub last_seq: Option<Seq>,
-    /// There is proof that everything in it is safe elsewhere, and nobody wants it to stay.
+    /// There is proof that everything in it is safe elsewhere, and no hold keeps it.
     pub released: bool,
     /// Nothing in it can be read, or it is not the log's. Left for a person, and does not hold back the segments after
     /// it.
@@ -83,7 +83,7 @@ pub fn may_retire(segments: &[RetireFact], acks: &[Option<Seq>]) -> Vec<SegmentI
 /// ([`crate::Hold`]), oldest first. Changes nothing.
 ///
 /// # Errors
-/// [`RetireError`] when the directory cannot be listed, nobody knows whose log it is, or an ack cannot be read, does
+/// [`RetireError`] when the directory cannot be listed, the log's identity is unknown, or an ack cannot be read, does
 /// not exist, or is of another log or of a run that this log never had. Nothing may go unless every ack was good.
 pub fn retirable(dir: &Path, evidence: &Evidence<'_>) -> Result<Vec<SegmentInfo>, RetireError> {
     let Some(lineage) = lineage(dir)? else { return Ok(Vec::new()) };

@@ -98,7 +98,7 @@ impl WriterStats {
         Seq(self.durable.get())
     }
 
-    /// What keeps failing in the background, if anything does. The owner must report it: nobody else does.
+    /// What keeps failing in the background, if anything does. The owner must report it.
     #[must_use]
     pub fn background_errors(&self) -> Vec<BackgroundError> {
         self.background_errors.list()

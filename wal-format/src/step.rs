@@ -103,7 +103,7 @@ pub struct LostRange {
     pub bytes: u64,
     /// Why.
     pub reason: LostReason,
-    /// Somebody had vouched that these records were on disk: the disk or its file system lied, or something damaged
+    /// These records had been reported durable: the disk or its file system lied, or something damaged
     /// them since.
     pub below_durable: bool,
 }

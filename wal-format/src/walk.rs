@@ -29,7 +29,7 @@ pub struct HoleSpan {
     pub from: Seq,
     /// The last lost seq, if a record after the damage gives it; below `from` if none is lost.
     pub to: Option<Seq>,
-    /// Somebody had vouched that what is lost here was on disk.
+    /// What is lost here had been reported durable.
     pub below_durable: bool,
 }
 

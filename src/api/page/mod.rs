@@ -1,4 +1,4 @@
-//! The page at `/` and its files: made from `app/` by `build.rs`, part of the binary, asking nobody but this server.
+//! The page at `/` and its files: made from `app/` by `build.rs`, part of the binary, with requests to this server only.
 //!
 //! A file's name holds the hash of its content, so browsers may keep it for ever; the page itself is requested each
 //! time. Where the files were not built the page says why, and how to get them.

@@ -186,7 +186,7 @@ impl Dispatcher {
         }
     }
 
-    /// After changes were missed: everybody gets the present state of what he wants.
+    /// After changes were missed: all clients get the present state of their subscriptions.
     #[cold]
     fn catch_up(&self) {
         // Numbered before the states are read: what changes between comes again, and older states are not sent.

@@ -1,5 +1,5 @@
 //! What one WebSocket client has not been sent yet: bounded, newest state of a bar in place of an older one, never
-//! an older state after a newer one. Putting into it never waits, so a slow client delays nobody.
+//! an older state after a newer one. Putting into it never waits, so a slow client delays no other.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +44,7 @@ pub(super) struct Form {
 /// Texts of one event, made once for all who want them in the same form.
 #[derive(Debug, Default)]
 struct Texts {
-    /// The forms that nearly everybody wants: in ms, alone and combined.
+    /// The forms that most clients want: in ms, alone and combined.
     usual: [OnceLock<Utf8Bytes>; 2],
     rare: Mutex<Vec<(Form, Utf8Bytes)>>,
 }

@@ -2,8 +2,8 @@
 //!
 //! `/ws` and `/stream` without a prefix look for a symbol on spot first and on USD-M then; after `/market` and
 //! `/public`, as the exchange routes its futures, only on USD-M; under `/stream/ws` only on spot. `/private`, which
-//! clients of futures open together with the others, has no stream. Whoever closes gets his close frame back, and
-//! whoever is closed has time to answer. A client that cannot take what is written within
+//! clients of futures open together with the others, has no stream. A close frame of a client is answered, and
+//! a client that is closed has time to answer. A client that cannot take what is written within
 //! `[api] slow_client_s` gets one last message and close code 1008; what waited for it meanwhile was bounded.
 
 mod api;

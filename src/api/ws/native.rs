@@ -5,7 +5,7 @@
 //!  {"type":"delta","previous":S,"sequence":T,"conflated":0,"skipped":false,"klines":[..]}
 //!  {"type":"delta","previous":T, ..}
 //! ```
-//! `previous` is the `sequence` of the message before: whoever finds another one missed something. Subscribing comes
+//! `previous` is the `sequence` of the message before: a client that finds another one missed something. Subscribing comes
 //! before the snapshot is taken; changes that the snapshot has already are left out, so nothing goes back. A slow
 //! client gets fewer deltas with the newest states; `skipped` = closes may be missing too, read REST. `every_ms` paces the
 //! deltas: one at most in that time, states of a bar that newer ones replaced meanwhile left out, closes kept.

@@ -163,7 +163,7 @@ impl VenueSession {
         }
     }
 
-    /// These are subscribed nowhere any more, on purpose: whoever reads the log looks for no gaps in them.
+    /// These are subscribed nowhere any more, on purpose: consumers of the log look for no gaps in them.
     fn forgotten(&self, wants: Vec<Want>) {
         unsubscribed(&self.feed, self.conn, wants);
     }

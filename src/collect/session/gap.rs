@@ -1,5 +1,5 @@
 //! Interruptions written down: when a line did not deliver, and whether the other one did; and what is no interruption
-//! because nobody wants it any more.
+//! because it is no longer wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,7 +137,7 @@ fn delivers(there: &StreamStat, here_ns: u64, now_ns: u64) -> bool {
     there.last_ns().saturating_add(LATE_NS) >= here_ns && there.overdue_ns(now_ns, LATE_NS).is_none()
 }
 
-/// Writes down that these are on no connection any more, because nobody wants them.
+/// Writes down that these are on no connection any more, because they are no longer wanted.
 pub(crate) fn unsubscribed(feed: &VenueFeed, conn: u32, wants: Vec<Want>) {
     if wants.is_empty() {
         return;

@@ -181,7 +181,7 @@ impl VenueSession {
         }
     }
 
-    /// The venue says that we ask too often: everybody of its exchange asks later, this connection more slowly,
+    /// The venue says that we ask too often: all venues of its exchange wait, this connection more slowly,
     /// and the request that was refused is sent again.
     #[cold]
     fn slow_down(&mut self, answer: Answer<'_>, code: i64) {

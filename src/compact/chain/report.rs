@@ -30,7 +30,7 @@ pub struct Chain {
     pub rewritten: u64,
     /// Parts whose manifest was rebuilt.
     pub rebuilt: u64,
-    /// SHA-256 of the newest manifest: note it where nobody who can write to the lake can.
+    /// SHA-256 of the newest manifest: note it where writers of the lake cannot write.
     pub head: String,
     /// What is wrong, one plain sentence each.
     pub faults: Vec<String>,

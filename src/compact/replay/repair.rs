@@ -617,7 +617,7 @@ fn put(lake: &Lake, broken: &Broken, made: &PartManifest) -> Result<Result<(), S
     let _lock = LakeLock::exclusive(lake.work(), "verify --repair", PATIENCE)?;
     let there = lake.head(&key)?;
     if bytes_of(lake, &key)? != broken.bytes {
-        return Ok(Err("somebody else changed it meanwhile".to_owned()));
+        return Ok(Err("another process changed it meanwhile".to_owned()));
     }
     if let Some(bytes) = &broken.bytes {
         // A copy: at no time is there no manifest, which a compactor would take for a part that was never published.

@@ -144,7 +144,7 @@ impl ReplayLog<'_> {
         let key = known.part.manifest();
         let read = || PartManifest::load_hashed(lake, &key).map_err(CompactError::at("read", &lake.place(&key)));
         if read()?.1 != known.sha256 {
-            return Ok(Err("it was published by somebody else meanwhile".to_owned()));
+            return Ok(Err("it was published by another process meanwhile".to_owned()));
         }
         if let Some(why) = self.not_checkable(lake, known, before)? {
             return Ok(Err(why));
@@ -209,7 +209,7 @@ pub fn finish(lake: &Lake) -> Result<Vec<String>, CompactError> {
     }
 }
 
-/// [`finish`] for whoever has the lock of rewrites.
+/// [`finish`] for the holder of the lock of rewrites.
 ///
 /// # Errors
 /// As [`finish`].

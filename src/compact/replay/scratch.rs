@@ -21,7 +21,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// A fresh one in the lake. Removes those of which nobody is left.
+    /// A fresh one in the lake. Removes those of processes that are gone.
     ///
     /// # Errors
     /// When a file cannot be made, locked or removed.

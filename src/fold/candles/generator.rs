@@ -7,7 +7,7 @@
 //!       \-> before it: late: revise a closed bar (kept here, or `Old`: the database holds it), and the flat ones after it
 //! ```
 //!
-//! Bars that somebody else made (the venue's own, stored in place of ours) are kept for their close alone: no trade is
+//! Bars that the venue made (stored in place of ours) are kept for their close alone: no trade is
 //! ever added to one, for it has it already.
 //!
 //! A trade counts in every interval's bar on its own, so no bar is ever derived from another one's close.
@@ -42,7 +42,7 @@ pub enum What {
     Closed(KlineData),
     /// A final bar changed; its revision grew.
     Revised(KlineData),
-    /// A trade of a bar that is not kept here any more; whoever stores bars adds it to that one.
+    /// A trade of a bar that is not kept here any more; the store adds it to that one.
     Old {
         /// Open time of that bar, us.
         open_time_us: i64,
@@ -472,7 +472,7 @@ impl KlineGenerator {
         }
     }
 
-    /// The bar that follows when none is open and the last one is somebody else's.
+    /// The bar that follows when none is open and the last one is the venue's.
     fn behind_foreign(&self, interval: Interval) -> Option<KlineData> {
         let i = interval.index();
         let last = self.closed[i].back().filter(|last| last.is_foreign())?;

@@ -1,4 +1,4 @@
-//! From the trades of one symbol to its candles: a pure fold, used by whoever has trades.
+//! From the trades of one symbol to its candles: a pure fold.
 
 pub mod generator;
 mod run;

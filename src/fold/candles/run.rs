@@ -1,5 +1,5 @@
 //! Trades that follow one another inside one minute, summed once instead of once per interval. Knows nothing of
-//! intervals: whoever owns the bars says in which minute and after which id a run may go on.
+//! intervals: the owner of the bars says in which minute and after which id a run may go on.
 
 use model::kline::{FLAT, KlineData, NO_ID, Scaled};
 

@@ -50,7 +50,7 @@ pub struct LiveLog {
     refused: Option<String>,
     /// Segments that could not be repaired and that a reader needs, and why.
     failures: BTreeMap<SegmentId, String>,
-    /// Tails that were stepped over although nobody repaired them, and why nobody did.
+    /// Tails that were stepped over unrepaired, and why they were not repaired.
     passed: BTreeMap<SegmentId, String>,
 }
 
@@ -65,9 +65,9 @@ struct Waiting {
 enum Wait {
     /// Reading can go on.
     Over,
-    /// Somebody will repair it; what to show meanwhile.
+    /// Another process will repair it; what to show meanwhile.
     Going(String),
-    /// It cannot be repaired at present, or nobody did in time; why.
+    /// It cannot be repaired at present, or was not in time; why.
     Stuck(String),
 }
 

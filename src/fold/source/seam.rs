@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wal_format::{AckError, Incarnation, LostRange, OpenError, Position, ReadError, RecordRef};
 
-/// Consecutive looks at the end without a record before whoever wants to be done believes in it: a reader of files asks
+/// Consecutive looks at the end without a record before a reader that drains believes in it: a reader of files asks
 /// the directory ever more rarely, on the first, second and fourth look.
 pub const LOOKS: u32 = 8;
 
@@ -20,11 +20,11 @@ pub enum Step<'a> {
     Tail,
     /// Nothing further, ever.
     End,
-    /// Reading cannot go on before somebody mends what comes next; ask again after a pause.
+    /// Reading cannot go on before what comes next is repaired; ask again after a pause.
     Blocked {
         /// What it waits for, to show.
         why: String,
-        /// It cannot be mended at present, or nobody did in time.
+        /// It cannot be repaired at present, or was not in time.
         stuck: bool,
     },
 }
@@ -32,9 +32,9 @@ pub enum Step<'a> {
 /// What came of [`RecordSource::settle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Nobody writes: what the source ends with now is its end.
+    /// No writer: what the source ends with now is its end.
     Done,
-    /// Somebody writes it.
+    /// It has a writer.
     Written,
     /// It could not be done, or failed just now and was not tried again.
     Failed,
@@ -74,7 +74,7 @@ pub trait RecordSource: Send {
         None
     }
 
-    /// Sees to it that the end of a source which nobody writes any more is its end: what a dead writer left is repaired.
+    /// Sees to it that the end of a source without a writer is its end: what a dead writer left is repaired.
     fn settle(&mut self) -> Settled {
         Settled::Done
     }

@@ -1,5 +1,5 @@
 //! Rows that a clean would take out of the lake: their files of the archive give them no more, or are not in the mirror
-//! any more. Whoever means it says so (`--forget-gone`); everybody else keeps the month as it was cleaned before.
+//! any more. `--forget-gone` confirms that; without it the month stays as it was cleaned before.
 
 use std::collections::BTreeSet;
 

@@ -21,7 +21,7 @@ pub enum Why {
     MonthBefore,
     /// Files of the lake are missing or have another length: their names.
     Missing(Vec<String>),
-    /// Somebody requested it.
+    /// It was requested.
     Forced,
 }
 

@@ -2,7 +2,7 @@
 //! per day. Bytes are a function of the rows and the settings alone.
 //!
 //! Common columns of a row of the archive: `ts_event` is the row's own time (of candles: the close time; of trades null,
-//! their one time is `ts_trade`), `ts_recv` and `ts_recv_ns` when its CSV was packed, the earliest moment anybody could
+//! their one time is `ts_trade`), `ts_recv` and `ts_recv_ns` when its CSV was packed, the earliest moment anyone could
 //! have it, `seq` the month (YYYYMM) in the high 24 bits and a counter from 0 in the low 40, `conn` and `row_in_frame`
 //! 0, `flags` ARCHIVE.
 

@@ -22,7 +22,7 @@ const THROTTLE_PATIENCE: Duration = Duration::from_secs(3_600);
 const THROTTLE_WAITS: u64 = 4;
 /// A transfer that brings less than this in a second, over the whole stall time, is given up.
 const SLOWEST_BYTES_PER_S: u64 = 1 << 10;
-/// The longest pause that is kept: an archive bans nobody for days.
+/// The longest pause that is kept: a file server bans no client for days.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
 /// Asks the archive.
@@ -151,7 +151,7 @@ impl Asker {
         Err(failure)
     }
 
-    /// How long everybody waits after a throttle that does not say.
+    /// How long all workers wait after a throttle that does not say.
     fn pause(&self) -> Duration {
         PAUSE_UNSAID.min(self.retry.max)
     }

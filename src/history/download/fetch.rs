@@ -179,7 +179,7 @@ impl Fetcher<'_> {
         match named.await {
             Ok(()) => Ok(true),
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                Err(DownloadError::new(What::Vanished, "somebody took away what was downloaded before it got its name"))
+                Err(DownloadError::new(What::Vanished, "another program removed the download before it got its name"))
             }
             Err(err) => Err(of_io(&err)),
         }

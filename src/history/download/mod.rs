@@ -8,7 +8,7 @@
 //! Several runs may share a manifest on Postgres, each with a mirror of its own or all with one: a lease says whose a
 //! file is, and what a run that was killed has left is taken over by the next holder, within a file too.
 //!
-//! A file that fails never stops the others. A run ends when nothing of its selection is queued or leased by anybody;
+//! A file that fails never stops the others. A run ends when nothing of its selection is queued or leased by any worker;
 //! stopped or killed, the next one goes on where it was. Never touches a file that is here and unchanged.
 
 pub(crate) mod ask;

@@ -1,6 +1,6 @@
 //! How much: token buckets for bytes and requests that all workers share, and a pause that the server requested.
 //!
-//! A bucket holds one second's worth; whoever takes more than is there waits for it to fill, in order.
+//! A bucket holds one second's worth; a request for more waits for it to fill, in order.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Rate {
 #[derive(Debug)]
 struct Bucket {
     per_s: f64,
-    /// What is there; below 0 when it is promised to somebody who waits.
+    /// What is there; below 0 when it is promised to waiting requests.
     level: f64,
     at: Instant,
 }
@@ -84,7 +84,7 @@ impl Rate {
         sleep_until(at).await;
     }
 
-    /// No request before `pause` is over: the server said so. Longer than a day is none that anybody means.
+    /// No request before `pause` is over: the server said so. Longer than a day is not believed.
     pub fn hold(&self, pause: Duration) {
         let until = Instant::now() + pause.min(PAUSE_MAX);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

@@ -62,7 +62,7 @@ pub(super) struct Shared {
     pub(super) all_listed: AtomicBool,
     /// Since when there were only throttled answers.
     pub(super) patience: Mutex<Patience>,
-    /// Attempts whose file somebody else took over.
+    /// Attempts whose file another worker took over.
     pub(super) lost: Mutex<Vec<(PathBuf, Mark)>>,
     /// Something new is in the queue, or something ended.
     pub(super) news: Notify,
@@ -76,7 +76,7 @@ impl Shared {
         self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the run for a reason that is nobody's file.
+    /// Ends the run for a reason that no file has.
     pub(super) fn give_up(&self, why: HistoryError) {
         let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
         fatal.get_or_insert(why);

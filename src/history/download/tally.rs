@@ -12,7 +12,7 @@ pub struct Tally {
     pub listed: AtomicU64,
     /// Files that are here already.
     pub skipped: AtomicU64,
-    /// Files on the dead-letter list that nobody asked to try again.
+    /// Files on the dead-letter list that were not requested again.
     pub dead_before: AtomicU64,
     /// Files that the archive uploaded again.
     pub changed: AtomicU64,
@@ -30,7 +30,7 @@ pub struct Tally {
     pub failed: AtomicU64,
     /// Attempts that failed and were, or will be, tried again.
     pub retries: AtomicU64,
-    /// Leases lost to somebody else.
+    /// Leases lost to other workers.
     pub lost: AtomicU64,
     /// Bytes received, those of failed attempts too.
     pub received_bytes: AtomicU64,
@@ -69,7 +69,7 @@ pub struct Summary {
     pub unknown_keys: Vec<String>,
     /// How long it took.
     pub seconds: u64,
-    /// True when somebody stopped it.
+    /// True when it was stopped.
     pub stopped: bool,
 }
 

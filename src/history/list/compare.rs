@@ -20,7 +20,7 @@ use model::words;
 words! {
     /// How a file of the archive stands here.
     Standing, "state of a file", UnknownName {
-        /// The archive has it, nobody requested it yet, or it was taken away here.
+        /// Binance has it; it was not requested yet, or was removed here.
         Missing = "missing",
         /// It is here and is what the archive has.
         Here = "here",

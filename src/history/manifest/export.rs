@@ -56,7 +56,7 @@ pub(crate) fn export_days(
     Ok(written)
 }
 
-/// Removes temporaries of runs that were killed; only for somebody who is alone in the mirror.
+/// Removes temporaries of runs that were killed; only for a process that is alone in the mirror.
 ///
 /// # Errors
 /// As the file system reports.

@@ -10,7 +10,7 @@ use crate::path::ArchivePath;
 pub enum State {
     /// To be downloaded.
     Queued,
-    /// Somebody downloads it.
+    /// A worker downloads it.
     Leased,
     /// In a mirror, whole, and as its checksum says.
     Here,

@@ -1,5 +1,5 @@
 //! What downloads ask of a manifest: offer what was listed, lease, keep, finish, fail. A lease names one attempt of one
-//! process: whoever lost it (its machine slept, another one took over) changes nothing any more.
+//! process: a worker that lost it (its machine slept, another one took over) changes nothing any more.
 
 use std::collections::BTreeSet;
 
@@ -64,13 +64,13 @@ pub struct Offer<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Offered {
-    /// Nobody knew it; queued.
+    /// New; queued.
     New,
-    /// It is in the queue already, or somebody downloads it.
+    /// It is in the queue already, or a worker downloads it.
     Waiting,
     /// It was here, but its archive has other bytes or another checksum now; queued.
     Changed,
-    /// It was here and somebody took it away; queued.
+    /// It was here and was removed; queued.
     Vanished,
     /// It is here.
     Here,
@@ -127,7 +127,7 @@ pub struct Failed {
 pub struct Pending {
     /// Files to be downloaded.
     pub queued: u64,
-    /// Files that somebody downloads.
+    /// Files that a worker downloads.
     pub leased: u64,
 }
 

@@ -40,7 +40,7 @@ pub enum DbError {
     /// Indexes have no gaps.
     #[error("symbol index {0} leaves a gap in the indexes")]
     IndexGap(u32),
-    /// Somebody else stored the feed.
+    /// Another process stored the feed.
     #[error(
         "candles of {feed} were stored meanwhile (checkpoint {stored}, this one goes on from {since}): by an attempt that took too long, or by another process: if there is one, stop one of the two"
     )]

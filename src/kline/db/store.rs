@@ -69,7 +69,7 @@ impl<S: BarSql> Store<S> {
         Ok(stored)
     }
 
-    /// Moves the feed's serial on; an error when somebody else did since the checkpoint that this one goes on from. That
+    /// Moves the feed's serial on; an error when another process did since the checkpoint that this one goes on from. That
     /// may be another process, or an earlier attempt of this one whose answer was lost, and which ended after the feed had
     /// read its position: what it applied must not be applied again.
     fn claim(&mut self, Checkpoint { feed, since, state, .. }: &Checkpoint, content: &str) -> Result<Claim> {

@@ -180,7 +180,7 @@ impl CandleFeed {
         }
     }
 
-    /// What was traded between these times was not recorded, and nobody fills it.
+    /// What was traded between these times was not recorded, and is not filled.
     pub(super) fn unfillable_gap(
         &mut self,
         symbol: &str,

@@ -7,7 +7,7 @@
 //!                                in parts cannot be conditional by itself
 //! ```
 //!
-//! Whoever reads a large object names the entity tag of what was opened with every range: when another one took its
+//! Reading a large object names the entity tag of what was opened with every range: when another one took its
 //! place the read fails. The calls block; never make them on a thread that runs tasks.
 
 use std::fmt;

@@ -128,7 +128,7 @@ impl SharedFile {
                     Err(TryLockError::Error(err)) => return Err(err),
                 }
             }
-            // Somebody removed it: others share another one by now.
+            // It was removed: other processes share a new one by now.
             if file.metadata()?.nlink() > 0 {
                 return Ok(file);
             }

@@ -63,7 +63,7 @@ struct Spent(i64, u64, bool);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Promised(u64, Spent, Owner);
 
-/// A process: its number and when it began. A promise to one that is gone is nobody's.
+/// A process: its number and when it began. A promise to one that is gone is void.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Owner(pub u32, pub u64);
 
@@ -79,7 +79,7 @@ pub(super) struct Window {
 impl Window {
     /// The first time from `now_ns` on at which `cost` may be spent: spent at once, or promised.
     fn reserve(&mut self, now_ns: i64, cost: u64, class: Class, promise: (u64, Owner), quota: &Quota) -> i64 {
-        // Nobody overtakes those of his own class: waiting is fair.
+        // First come, first served within a class.
         let own = self.promised.iter().filter(|p| p.1.2 == class.is_background()).map(|p| p.1.0);
         let behind = own.max().map_or(now_ns, |at| at.max(now_ns));
         let last = self.promised.iter().map(|p| p.1.0).chain(self.last_ns).max();
@@ -285,12 +285,12 @@ impl Ledger {
         Grant::At(self.slot(at_ns))
     }
 
-    /// Nobody waits for these promises any more.
+    /// These promises are not waited for any more.
     pub(super) fn abandon(&mut self, numbers: &[u64]) {
         self.keep_promises(|number, _| !numbers.contains(&number));
     }
 
-    /// Promises to processes that are gone are nobody's.
+    /// Promises to processes that are gone are void.
     pub(super) fn forget_dead(&mut self, is_alive: impl Fn(Owner) -> bool) {
         let mut known = std::collections::BTreeMap::new();
         self.keep_promises(|_, owner| *known.entry(owner).or_insert_with(|| is_alive(owner)));
@@ -318,7 +318,7 @@ impl Ledger {
     }
 
     /// The exchange counted `weight` within `window_ns`, and says how much is left: what is more than we know of was spent by
-    /// somebody else at this address, or costs more than we think. Never less: its window is cut at the full minute, ours
+    /// other processes at this address, or costs more than we think. Never less: its window is cut at the full minute, ours
     /// is not.
     pub(super) fn counted(&mut self, now_ns: i64, weight: u64, left: Option<u64>, window_ns: i64, quota: &Quota) {
         let known = self.rest.sum(now_ns - window_ns - SLACK_NS, now_ns);

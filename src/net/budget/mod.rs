@@ -1,4 +1,4 @@
-//! One budget and one ban for each exchange and exit address, whoever asks: collector, repairer, seeder, nightly comparison,
+//! One budget and one ban for each exchange and exit address, for all clients: collector, repairer, seeder, nightly comparison,
 //! command line; in one process or in several.
 //!
 //! ```text
@@ -58,7 +58,7 @@ pub struct Budget {
     state: Mutex<State>,
     /// The ban of `state`, for those who may not wait.
     seen: Mutex<Option<ledger::Ban>>,
-    /// Promises that nobody waits for any more.
+    /// Promises that are not waited for any more.
     abandoned: Mutex<Vec<u64>>,
     is_shared: bool,
     /// Control messages to the exchange over all connections of this process.
@@ -80,7 +80,7 @@ pub struct Turn {
     bans: u64,
 }
 
-/// The budgets of the process, by file: whoever needs one gets the same.
+/// The budgets of the process, by file: one instance each.
 static ALL: Mutex<BTreeMap<PathBuf, Weak<Budget>>> = Mutex::new(BTreeMap::new());
 
 /// The budget of line `line` (0 or 1) to an exchange.
@@ -159,7 +159,7 @@ impl Budget {
     /// Waits until a request of `weight` may be sent.
     ///
     /// # Cancel safety
-    /// What was promised is nobody's when the future is dropped.
+    /// The promise is void when the future is dropped.
     pub async fn request(self: &Arc<Self>, weight: u32, class: Class) -> Turn {
         self.turn(What::Rest(u64::from(weight), class), |_| ()).await
     }
@@ -330,14 +330,14 @@ impl Budget {
     }
 }
 
-/// A promise that somebody waits for.
+/// A promise that a request waits for.
 struct Waiting<'a> {
     budget: &'a Budget,
     slot: Slot,
 }
 
 impl Drop for Waiting<'_> {
-    /// Used, or waited for no more: whoever changes the ledger next takes it out.
+    /// Used, or waited for no more: the next change of the ledger takes it out.
     fn drop(&mut self) {
         self.budget.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot.number);
     }

@@ -35,7 +35,7 @@ pub enum ProxyError {
     /// The name of the proxy has no address.
     #[error("its name cannot be resolved: {0}; correct the host in the proxy URL")]
     Resolve(#[source] io::Error),
-    /// Nobody answers at the proxy's address.
+    /// Nothing answers at the proxy's address.
     #[error("unreachable: {0}; start the proxy or correct its host and port")]
     Unreachable(#[source] io::Error),
     /// The time of this step is over.

@@ -1,4 +1,4 @@
-//! Who may ask: everybody on loopback, whoever shows the token elsewhere. The token comes from an environment
+//! Who may ask: any client on loopback, clients with the token elsewhere. The token comes from an environment
 //! variable or a file, is compared in constant time and never printed.
 
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ impl Access {
         Ok(Access { token: Some(Secret::new(text)) })
     }
 
-    /// True when whoever asks must show a token.
+    /// True when requests need a token.
     pub fn asks(&self) -> bool {
         self.token.is_some()
     }

@@ -1,6 +1,6 @@
 //! What is wrong now, by name, of both services: one list for `/health`, `/v1/status`, `/metrics` and `tapedeck status`.
 //!
-//! Whoever finds something that lasts raises a condition, and clears it when it is over:
+//! Code that finds something that lasts raises a condition, and clears it when it is over:
 //!
 //! ```
 //! # use tapedeck_ops::health::{Conditions, Reason};
@@ -30,7 +30,7 @@ use crate::clock;
 use crate::exposition::Exposition;
 use model::Ban;
 
-/// Why somebody should look. The names are used in metrics and alerts: never rename, never reuse.
+/// Why an operator should look. The names are used in metrics and alerts: never rename, never reuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {

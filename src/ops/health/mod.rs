@@ -1,5 +1,5 @@
 //! What no single crate sees: the disk that fills up, and a log without a consumer; and the list of all that is
-//! wrong now, whoever found it ([`Conditions`]).
+//! wrong now, from all crates ([`Conditions`]).
 //!
 //! Looks every ten seconds, remembers two hours, and reports to `/health` and `/metrics` of both services.
 //! Writes nothing and stops nothing: what to do about it is a person's decision.
@@ -124,7 +124,7 @@ impl Health {
         }
     }
 
-    /// One sentence per reason why somebody should do something.
+    /// One sentence per reason why an operator should act.
     pub fn problems(&self) -> Vec<String> {
         let mut all = Vec::new();
         for disk in &self.disks {

@@ -1,7 +1,7 @@
 //! Memory: how much is used of what, how tight that is, and what is given up for it. Never capture.
 //!
 //! ```text
-//!  /proc, cgroups, PSI --sample--> readings --gauge--> Level --> whoever can do with less asks Pressure::level
+//!  /proc, cgroups, PSI --sample--> readings --gauge--> Level --> tasks that can do with less ask Pressure::level
 //!                                                        |
 //!                      parts (estimates) --> MemoryReport <+--> log line, counter, `pressure` event
 //! ```

@@ -1,6 +1,6 @@
-//! The monitor of a process: a thread that looks once a second, and the [`Pressure`] everybody may ask.
+//! The monitor of a process: a thread that looks once a second, and the [`Pressure`] any thread may ask.
 //!
-//! Asking is one relaxed load. The monitor never waits for anybody; whoever listens to changes is called on its
+//! Asking is one relaxed load. The monitor never blocks; listeners to changes are called on its
 //! thread and must be quick. Without `/proc` there are no readings and the level stays normal.
 
 use std::collections::BTreeMap;
@@ -108,7 +108,7 @@ struct Inner {
     listeners: Mutex<Vec<Listener>>,
 }
 
-/// How tight memory is, for everybody who can do with less. Cheap to clone and to ask.
+/// How tight memory is, for tasks that can do with less. Cheap to clone and to ask.
 #[derive(Clone)]
 pub struct Pressure(Arc<Inner>);
 
@@ -119,7 +119,7 @@ impl std::fmt::Debug for Pressure {
 }
 
 impl Default for Pressure {
-    /// Normal, and nobody looks: for one-off commands and tests.
+    /// Normal, without a monitor: for one-off commands and tests.
     fn default() -> Self {
         Self::fixed(Level::Normal)
     }
@@ -130,7 +130,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pressure {
-    /// A level that nobody changes.
+    /// A constant level.
     pub fn fixed(level: Level) -> Pressure {
         let memory = Settings { limit_mib: 0, own_limit: false, elevated_percent: 75, critical_percent: 85 };
         let pressure = Pressure::watched(&memory, "");
@@ -139,7 +139,7 @@ impl Pressure {
         pressure
     }
 
-    /// Of a process whose samples somebody else takes in ([`Pressure::observe`]).
+    /// Of a process whose samples the caller passes in ([`Pressure::observe`]).
     pub fn watched(settings: &Settings, service: &str) -> Pressure {
         let (elevated, critical) = (settings.elevated_percent, settings.critical_percent);
         let report = MemoryReport {
@@ -200,7 +200,7 @@ impl Pressure {
         report
     }
 
-    /// One sentence per reason why somebody should do something about memory.
+    /// One sentence per reason why an operator should act on memory.
     pub fn problems(&self) -> Vec<String> {
         lock(&self.0.state).report.alarms.clone()
     }

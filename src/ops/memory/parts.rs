@@ -1,4 +1,4 @@
-//! Who holds how much: every part of the process that keeps memory says an estimate, and nobody waits for anybody.
+//! Who holds how much: every part of the process that keeps memory says an estimate, without locks.
 //!
 //! A [`Part`] is one owner's number, written with a relaxed store; parts of one name are summed, and one that is
 //! dropped is gone. What can be computed when asked is a probe instead. Estimates are of the values held, not of
@@ -82,7 +82,7 @@ impl Parts {
         part
     }
 
-    /// `probe` is asked whenever somebody wants to know; it must not wait.
+    /// `probe` is called for each report; it must not block.
     pub fn probe(&self, name: &'static str, held: Held, probe: impl Fn() -> u64 + Send + Sync + 'static) {
         self.add(name, held, Entry::Probe(Box::new(probe)));
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::level::Level;
 
-/// Fewer rows in a row group would make files that nobody can read well.
+/// Fewer rows in a row group would make files that are slow to read.
 const ROW_GROUP_MIN: usize = 8_192;
 
 impl Level {

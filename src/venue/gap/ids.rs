@@ -181,7 +181,7 @@ impl IdState {
         Self { run: Run::starting_with(ids), other: None }
     }
 
-    /// The parts of `from..=to` that were never delivered, as far as is known; `None` while nobody knows.
+    /// The parts of `from..=to` that were never delivered, as far as is known; `None` while unknown.
     pub fn open(&self, from: i64, to: i64) -> Option<Vec<(i64, i64)>> {
         let mut open = self.run.open(from, to);
         if let Some(other) = &self.other {

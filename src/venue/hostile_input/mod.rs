@@ -1,4 +1,4 @@
-//! What every venue must survive: bytes that nobody meant. For the suite and for the fuzz targets in `tests/fuzz`;
+//! What every venue must survive: malformed bytes. For the suite and for the fuzz targets in `tests/fuzz`;
 //! no part of a shipped program.
 //!
 //! An input is one byte that chooses the venue, one that says what the bytes are, and the bytes.

@@ -91,7 +91,7 @@ impl AckFile {
     /// run `position` is of.
     ///
     /// # Errors
-    /// As [`AckFile::store`]; also when nobody knows whose log it is.
+    /// As [`AckFile::store`]; also when the log's identity is unknown.
     pub fn acknowledge(&mut self, log_uuid: [u8; 16], position: Position, note: &str) -> Result<(), AckError> {
         let dir = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
         let lineage = lineage(dir).map_err(|source| AckError::Lineage { path: self.path.clone(), source })?;

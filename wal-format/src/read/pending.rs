@@ -13,7 +13,7 @@ pub(super) struct Pending {
     pub reason: LostReason,
     /// Nothing of this epoch can follow: say what is known when the log ends here.
     pub final_end: bool,
-    /// Somebody had vouched that it was on disk.
+    /// It had been reported durable.
     pub below_durable: bool,
 }
 

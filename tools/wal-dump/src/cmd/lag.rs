@@ -122,7 +122,7 @@ fn verdict(state: &LogState, segment: &SegmentInfo, readers: &[Reader]) -> Strin
         }
         SegmentState::Open if state.writer_alive => "open: the writer is at work in it".into(),
         SegmentState::Open => "open, and no writer is alive: recovery seals it at the next start".into(),
-        SegmentState::Sealed if readers.is_empty() => "nobody has registered as a reader: nothing is deleted".into(),
+        SegmentState::Sealed if readers.is_empty() => "no reader has registered: nothing is deleted".into(),
         SegmentState::Sealed if !held.is_empty() => {
             let held: Vec<String> = held.into_iter().map(|(name, why)| format!("{name} ({why})")).collect();
             format!("held by {}", held.join(", "))
