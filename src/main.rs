@@ -12,7 +12,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = tapedeck::cli::Cli::parse();
-    wal_format::sys::bus::report_and_exit(tapedeck::cli::EXIT_BUS);
+    wal_format::sys::bus::report_and_exit(tapedeck::cli::EXIT_SIGBUS);
     // The message of a panic is told by its hook.
     match std::panic::catch_unwind(|| tapedeck::cli::run(cli)) {
         Ok(Ok(())) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ::settings::value::{bytes, filled, int, refuse, variable};
-use ::settings::{Section, Wrong};
+use ::settings::{KeyProblem, Section};
 use capture::Capture;
 use net::server::{Access, AccessError};
 use serde::{Deserialize, Deserializer};
@@ -98,10 +98,10 @@ fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
 }
 
 impl Section for Settings {
-    fn settle(&mut self) -> Vec<Wrong> {
+    fn validate(&mut self) -> Vec<KeyProblem> {
         let mut wrong = Vec::new();
         if self.token_env.is_some() && self.token_file.is_some() {
-            wrong.push(Wrong::new("token_file", "api.token_env names a token already", "keep one of them"));
+            wrong.push(KeyProblem::new("token_file", "api.token_env names a token already", "keep one of them"));
         }
         let is_protected = self.token_env.is_some() || self.token_file.is_some();
         if !(self.listen.ip().is_loopback() || is_protected || self.insecure) {
@@ -110,18 +110,18 @@ impl Section for Settings {
                  this address may read; or {FALLBACK}"
             );
             let what = format!("{} is not a loopback address, and nothing protects it", self.listen);
-            wrong.push(Wrong::new("listen", what, fix));
+            wrong.push(KeyProblem::new("listen", what, fix));
         }
         for origin in &self.cors_origins {
             let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             if !host.is_some_and(|h| !h.is_empty() && !h.contains('/')) {
                 let fix = "write scheme, host and port as browsers do: \"https://charts.example.org\"";
-                wrong.push(Wrong::new("cors_origins", format!("{origin:?} is no origin"), fix));
+                wrong.push(KeyProblem::new("cors_origins", format!("{origin:?} is no origin"), fix));
             }
         }
         for name in self.hosts.iter().filter(|name| name.is_empty() || name.contains(['/', ':', '*', ' '])) {
             let fix = "write a name alone: \"tape.example.org\"";
-            wrong.push(Wrong::new("hosts", format!("{name:?} is no name"), fix));
+            wrong.push(KeyProblem::new("hosts", format!("{name:?} is no name"), fix));
         }
         wrong
     }

@@ -7,7 +7,7 @@ use model::{Channel, VenueId};
 use net::{General, Proxy, Tls};
 use serde::Deserialize;
 use settings::value::{filled, int};
-use settings::{Problem, Section, Source, Wrong};
+use settings::{KeyProblem, Problem, Section, Source};
 
 use crate::documented::beyond;
 use crate::venues::{self, VenueConfig};
@@ -51,9 +51,9 @@ struct Data {
 }
 
 impl Section for Data {
-    fn settle(&mut self) -> Vec<Wrong> {
+    fn validate(&mut self) -> Vec<KeyProblem> {
         let is_empty = self.dir.as_os_str().is_empty();
-        is_empty.then(|| Wrong::new("dir", "is empty", "name a directory")).into_iter().collect()
+        is_empty.then(|| KeyProblem::new("dir", "is empty", "name a directory")).into_iter().collect()
     }
 }
 

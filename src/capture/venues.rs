@@ -3,7 +3,7 @@
 use model::{Channel, VenueId};
 use serde::{Deserialize, Deserializer};
 use settings::value::{Int, refuse, variable};
-use settings::{Problem, Section, Source, Wrong};
+use settings::{KeyProblem, Problem, Section, Source};
 use venue::Limits;
 
 use net::{Proxy, Way};
@@ -74,14 +74,14 @@ pub struct Table {
 }
 
 impl Section for Table {
-    fn settle(&mut self) -> Vec<Wrong> {
+    fn validate(&mut self) -> Vec<KeyProblem> {
         let mut wrong = Vec::new();
         if self.symbols.is_empty() {
-            wrong.push(Wrong::new("symbols", "no symbols", "write names, globs or [\"*\"]"));
+            wrong.push(KeyProblem::new("symbols", "no symbols", "write names, globs or [\"*\"]"));
         }
         for name in &self.symbols {
             if let Err(err) = globset::Glob::new(name) {
-                wrong.push(Wrong::new(
+                wrong.push(KeyProblem::new(
                     "symbols",
                     format!("{name:?} is not a name or glob: {err}"),
                     "correct the pattern",

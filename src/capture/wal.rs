@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use settings::value::{bytes, int};
-use settings::{Section, Wrong};
+use settings::{KeyProblem, Section};
 use wal_format::SyncPolicy;
 
 /// When the log is forced to disk.
@@ -85,10 +85,10 @@ impl Wal {
 }
 
 impl Section for Wal {
-    fn settle(&mut self) -> Vec<Wrong> {
-        // A link of the log leads there, wherever a service was started.
+    fn validate(&mut self) -> Vec<KeyProblem> {
+        // Symlinks in the log point there: a relative path would depend on the working directory.
         let partial = self.spill_dirs.iter().filter(|dir| !dir.is_absolute());
-        let what = |dir: &PathBuf| format!("{:?} does not begin with a slash", dir.display().to_string());
-        partial.map(|dir| Wrong::new("spill_dirs", what(dir), "write the whole path")).collect()
+        let what = |dir: &PathBuf| format!("{:?} is not an absolute path", dir.display().to_string());
+        partial.map(|dir| KeyProblem::new("spill_dirs", what(dir), "write an absolute path")).collect()
     }
 }

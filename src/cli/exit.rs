@@ -13,11 +13,11 @@ pub const EXIT_FAILURE: u8 = 1;
 /// Arguments or configuration are wrong.
 pub const EXIT_USAGE: u8 = 2;
 /// A log stopped because what it was acknowledged for is missing, or cannot be believed: a person has to look.
-pub const EXIT_EVIDENCE: u8 = 10;
+pub const EXIT_DATA_MISSING: u8 = 10;
 /// A task panicked without which the service cannot go on, or which a drain needs: start it again.
 pub const EXIT_PANICKED: u8 = 11;
 /// A mapped file was truncated, or its disk cannot read it (SIGBUS); stderr says which and where. Start again.
-pub const EXIT_BUS: u8 = 12;
+pub const EXIT_SIGBUS: u8 = 12;
 /// Stopped by Ctrl-C; it can go on.
 pub const EXIT_STOPPED: u8 = 130;
 
@@ -45,7 +45,7 @@ pub fn exit_code(err: &anyhow::Error) -> u8 {
         return EXIT_STOPPED;
     }
     if compacting().any(|c| c.evidence().is_some()) {
-        return EXIT_EVIDENCE;
+        return EXIT_DATA_MISSING;
     }
     let candles = |c: &(dyn std::error::Error + 'static)| c.downcast_ref().is_some_and(KlineError::panicked);
     if err.chain().any(|c| c.is::<Panicked>() || c.is::<Fatal>() || candles(c))
@@ -78,7 +78,7 @@ mod tests {
             let venue = CompactError::Of { id: model::VenueId::GateSpot, source: Box::new(part) };
             exit_code(&anyhow::Error::from(venue).context("drain"))
         };
-        assert_eq!(of(EvidenceMissing::Taken { path: "trades/a.parquet".into() }.into()), EXIT_EVIDENCE);
+        assert_eq!(of(EvidenceMissing::Taken { path: "trades/a.parquet".into() }.into()), EXIT_DATA_MISSING);
         assert_eq!(of(Panicked { message: "no".into(), place: "here".into() }.into()), EXIT_PANICKED);
         assert_eq!(of(CompactError::Blocked("a FIFO".into())), EXIT_FAILURE);
         assert_eq!(of(CompactError::Stopped { name: "gate-spot".into() }), EXIT_STOPPED);

@@ -171,7 +171,7 @@ impl Chosen {
         }
         let body = client.send(&venue.rest.listing_request()).await.context("the listing of symbols")?;
         let listing = venue.rest.parse_listing(&body)?;
-        for entry in &listing.odd {
+        for entry in &listing.rejects {
             tracing::warn!(symbol = entry.name, why = entry.why, "an entry of the listing cannot be read");
         }
         let chosen = select(patterns, &listing.symbols);

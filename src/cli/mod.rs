@@ -27,7 +27,7 @@ mod verify;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::{
-    EXIT_BUS, EXIT_EVIDENCE, EXIT_FAILURE, EXIT_OK, EXIT_PANICKED, EXIT_STOPPED, EXIT_USAGE, exit_code, explain,
+    EXIT_DATA_MISSING, EXIT_FAILURE, EXIT_OK, EXIT_PANICKED, EXIT_SIGBUS, EXIT_STOPPED, EXIT_USAGE, exit_code, explain,
 };
 
 /// Records the public market-data tape of crypto exchanges, loses nothing, and plays it back.

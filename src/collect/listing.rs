@@ -24,7 +24,7 @@ use super::supervisor::Change;
 use super::wants;
 use capture::pacing;
 use model::select::{self, Selection, select};
-use model::{Listing, OddEntry};
+use model::{Listing, RejectedEntry};
 use ops::backoff::{Backoff, random};
 use ops::clock::Stamp;
 use ops::health::Reason;
@@ -47,7 +47,7 @@ pub(super) struct Recorded {
     pub(super) wants: Vec<Want>,
     /// Nothing trades.
     maintenance: bool,
-    odd: OddEntries,
+    odd: RejectedEntries,
 }
 
 /// The choice as it changes.
@@ -57,7 +57,7 @@ pub(super) type Choices = watch::Receiver<Arc<Choice>>;
 pub(super) async fn first(feed: &VenueFeed, choices: &mut Choices) -> Option<Recorded> {
     let mut backoff = Backoff::default();
     let mut attempt = 0_u32;
-    let mut odd = OddEntries::default();
+    let mut odd = RejectedEntries::default();
     loop {
         attempt += 1;
         let choice = Arc::clone(&choices.borrow_and_update());
@@ -68,7 +68,7 @@ pub(super) async fn first(feed: &VenueFeed, choices: &mut Choices) -> Option<Rec
         };
         let wait = match fetched {
             Ok(mut listing) => {
-                odd.report(feed, &listing.odd).ok()?;
+                odd.report(feed, &listing.rejects).ok()?;
                 let maintenance = !listing.trades();
                 if maintenance {
                     // Whatever is listed will trade again: its streams are requested now, so that its first trade counts.
@@ -132,7 +132,7 @@ pub(super) async fn refresh(
         wait = every;
         match fetched {
             Ok(listing) => {
-                if odd.report(feed, &listing.odd).is_err() {
+                if odd.report(feed, &listing.rejects).is_err() {
                     return;
                 }
                 let mut selection = select(&choice.symbols, &listing.symbols);
@@ -268,16 +268,16 @@ impl Absent {
 
 /// Entries that could not be read, or not as a whole: each is reported when it comes, and again when it has changed.
 #[derive(Default)]
-struct OddEntries(HashSet<(Option<String>, String)>);
+struct RejectedEntries(HashSet<(Option<String>, String)>);
 
-impl OddEntries {
+impl RejectedEntries {
     /// Entries that are written out at once, and bytes of each.
     const REPORTED_MAX: usize = 20;
     const RAW_BYTES_MAX: usize = 2_048;
 
-    fn report(&mut self, feed: &VenueFeed, entries: &[OddEntry]) -> Result<(), LogStopped> {
-        let key = |e: &OddEntry| (e.name.clone(), e.why.clone());
-        let new: Vec<&OddEntry> = entries.iter().filter(|e| !self.0.contains(&key(e))).collect();
+    fn report(&mut self, feed: &VenueFeed, entries: &[RejectedEntry]) -> Result<(), LogStopped> {
+        let key = |e: &RejectedEntry| (e.name.clone(), e.why.clone());
+        let new: Vec<&RejectedEntry> = entries.iter().filter(|e| !self.0.contains(&key(e))).collect();
         if !new.is_empty() {
             for entry in new.iter().take(Self::REPORTED_MAX) {
                 let done = match entry.name {
@@ -289,7 +289,7 @@ impl OddEntries {
             if let Some(more) = new.len().checked_sub(Self::REPORTED_MAX + 1) {
                 warn!(venue = %feed.id, more = more + 1, "further entries of the listing cannot be read");
             }
-            let raw = |e: &OddEntry| e.raw.chars().take(Self::RAW_BYTES_MAX).collect::<String>();
+            let raw = |e: &RejectedEntry| e.raw.chars().take(Self::RAW_BYTES_MAX).collect::<String>();
             let reported = new.iter().take(Self::REPORTED_MAX);
             let reported: Vec<_> =
                 reported.map(|e| json!({ "symbol": e.name, "why": e.why, "entry": raw(e) })).collect();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 use wal_format::{
-    Append, AppendError, Duty, Kind, LogOptions, LogWriter, Repairs, Ringer, Seq, SyncError, SyncHandle, SyncPolicy,
+    Append, AppendError, Duty, Kind, LogOptions, LogWriter, Notifier, Repairs, Seq, SyncError, SyncHandle, SyncPolicy,
     error_chain,
 };
 
@@ -63,7 +63,7 @@ pub(crate) struct SharedLog {
 
 /// What is used without waiting for an append.
 struct Handles {
-    ringer: Ringer,
+    notifier: Notifier,
     /// Only with `sync = "every"`.
     durable: Option<SyncHandle>,
     /// How the tails of earlier runs are repaired, and the number of the attempt that was reported last.
@@ -74,7 +74,7 @@ struct Handles {
 impl Handles {
     fn of(writer: &LogWriter, sync: SyncPolicy) -> Handles {
         let durable = matches!(sync, SyncPolicy::Every).then(|| writer.sync_handle());
-        Handles { ringer: writer.ringer(), durable, repairs: writer.repairs(), repairs_reported: AtomicU64::new(0) }
+        Handles { notifier: writer.notifier(), durable, repairs: writer.repairs(), repairs_reported: AtomicU64::new(0) }
     }
 }
 
@@ -117,7 +117,7 @@ impl SharedLog {
     /// # Errors
     /// As [`SharedLog::append`].
     pub fn event(&self, conn: u32, kind: &str, detail: serde_json::Value) -> Result<Seq, LogStopped> {
-        self.append(Stamp::now(), conn, Kind::Event, 0, &record::json(&Event { kind, detail }))
+        self.append(Stamp::now(), conn, Kind::Event, 0, &record::to_json(&Event { kind, detail }))
     }
 
     /// [`SharedLog::event`] where nobody waits for it: a log that takes no records has said so itself.
@@ -131,7 +131,7 @@ impl SharedLog {
     /// # Errors
     /// As [`SharedLog::append`].
     pub fn rest(&self, stamp: Stamp, conn: u32, meta: &RestMeta, body: &[u8]) -> Result<Seq, LogStopped> {
-        let meta = record::json(meta);
+        let meta = record::to_json(meta);
         let seq = self.with(stamp, conn, |w| w.append_rest(stamp.0, conn, &meta, body))?;
         self.metrics.frames.add(1);
         self.metrics.bytes.add(body.len() as u64);
@@ -181,8 +181,8 @@ impl SharedLog {
 
     /// Wakes readers that wait at the tail; once per burst of appends, because waking is a system call.
     #[inline]
-    pub fn ring(&self) {
-        self.handles.read().unwrap_or_else(PoisonError::into_inner).ringer.ring();
+    pub fn notify(&self) {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner).notifier.notify();
     }
 
     /// With `sync = "every"`: returns when `seq` is on disk; otherwise at once. Blocks the thread.
@@ -292,7 +292,7 @@ impl SharedLog {
             kind: "log_resumed",
             detail: serde_json::json!({ "since_ns": since_ns, "error": self.metrics.failed() }),
         };
-        let payload = record::json(&event);
+        let payload = record::to_json(&event);
         let mut writer = self.writer().ok()?;
         let append = Append { ts_recv_ns: Stamp::now().0, conn: 0, kind: Kind::Event, flags: 0, payload: &payload };
         if writer.as_mut()?.append(&append).is_err() {
@@ -359,7 +359,7 @@ impl SharedLog {
                 "a frame is larger than a record may be and is not in the log; raise wal.segment_mib");
         }
         let event = Event { kind: "too_large", detail: serde_json::json!({ "bytes": bytes, "max": max }) };
-        let payload = record::json(&event);
+        let payload = record::to_json(&event);
         writer
             .append(&Append { ts_recv_ns: stamp.0, conn, kind: Kind::Event, flags: 0, payload: &payload })
             .map_err(|err| self.fail(&err.to_string()))
@@ -462,7 +462,7 @@ mod tests {
         assert!(log.resume(&stop).is_some());
         data(&log, "after").unwrap();
         log.tick().unwrap();
-        log.ring();
+        log.notify();
         assert_eq!((log.metrics.failed(), stop.requested()), (None, false));
         log.close().unwrap();
         let records = read(dir.path());

@@ -83,8 +83,8 @@ impl FrameDecoder {
         let kind = if record.flags & record::flags::BINARY != 0 { FrameKind::Binary } else { FrameKind::Text };
         let frame = Frame { kind, payload: record.payload, rest: None };
         match self.venue.frames.decode(&frame, &mut self.rows) {
-            Ok(Decoded::Control) if !self.rows.odd.is_empty() => {
-                let err = DecodeError::Malformed { at: 0, what: self.rows.odd.reason() };
+            Ok(Decoded::Control) if !self.rows.rejects.is_empty() => {
+                let err = DecodeError::Malformed { at: 0, what: self.rows.rejects.reason() };
                 self.undecodable("unknown".into(), None, encoding_of(record), &err)
             }
             Ok(decoded) => verdict(decoded),

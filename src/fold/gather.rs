@@ -23,8 +23,8 @@ use super::route;
 use lake::manifest::IdRange;
 use lake::table::{Event, FrameRow, Listed};
 use lake::{Common, Hour, Numeric, PartManifest, Table, WriteSettings, flags};
-use model::record::{UNSUBSCRIBED_EVENT, planned, unsubscribed};
-use model::row::{Drift, Odd};
+use model::record::{UNSUBSCRIBED_EVENT, is_planned_close, parse_unsubscribed};
+use model::row::{Drift, Rejects};
 use model::{Channel, UnknownName};
 use venue::Venue;
 
@@ -361,7 +361,8 @@ impl Gatherer {
         }
         let Some(part) = self.part.as_mut() else { return 0 };
         part.account.record(record.kind_raw, record.seq.0, record.ts_recv_ns);
-        part.account.planned_closes += u64::from(record.kind() == Some(Kind::ConnClose) && planned(record.payload));
+        part.account.planned_closes +=
+            u64::from(record.kind() == Some(Kind::ConnClose) && is_planned_close(record.payload));
         let touched = match record.kind() {
             Some(Kind::Data | Kind::Rest) => {
                 part.account.frames += 1;
@@ -375,14 +376,14 @@ impl Gatherer {
                 match self.decoder.decode(record) {
                     Verdict::Rows(channel) => {
                         if part.settings.numeric == Numeric::Decimal {
-                            self.decoder.rows.leave_out_beyond_decimals();
+                            self.decoder.rows.drop_decimal_overflow();
                         }
                         part.account.decoded(channel);
-                        if !self.decoder.rows.odd.is_empty() {
-                            reported |= in_part(part, &common, record, &self.decoder.rows.odd, Some(channel));
+                        if !self.decoder.rows.rejects.is_empty() {
+                            reported |= in_part(part, &common, record, &self.decoder.rows.rejects, Some(channel));
                             // A body that was fetched explains no id that is missing later.
                             if from.is_some() {
-                                self.ids.unread(Some(channel), &self.decoder.rows.odd.symbols, record.seq.0);
+                                self.ids.unread(Some(channel), &self.decoder.rows.rejects.symbols, record.seq.0);
                             }
                         }
                         if self.decoder.backfilled {
@@ -393,8 +394,8 @@ impl Gatherer {
                     }
                     Verdict::Symbols => {
                         part.account.listing();
-                        if !self.decoder.rows.odd.is_empty() {
-                            reported |= in_part(part, &common, record, &self.decoder.rows.odd, None);
+                        if !self.decoder.rows.rejects.is_empty() {
+                            reported |= in_part(part, &common, record, &self.decoder.rows.rejects, None);
                         }
                         listing(part, &common, &mut self.decoder.rows)
                     }
@@ -475,7 +476,7 @@ impl Gatherer {
                 let (kind, detail) = event_kind(record.payload);
                 match kind.as_str() {
                     UNSUBSCRIBED_EVENT => {
-                        for (channel, symbol) in unsubscribed(record.payload) {
+                        for (channel, symbol) in parse_unsubscribed(record.payload) {
                             self.ids.forget(&symbol, channel);
                         }
                     }
@@ -562,7 +563,13 @@ fn listing(part: &mut OpenPart, common: &Common, rows: &mut model::Rows) -> u32 
 
 /// A frame that is rows, and a row of `frames` because of what of it is not.
 #[cold]
-fn in_part(part: &mut OpenPart, common: &Common, record: &RecordRef<'_>, odd: &Odd, channel: Option<Channel>) -> u32 {
+fn in_part(
+    part: &mut OpenPart,
+    common: &Common,
+    record: &RecordRef<'_>,
+    odd: &Rejects,
+    channel: Option<Channel>,
+) -> u32 {
     part.account.in_part(channel);
     let payload = match (odd.kept.as_bytes(), record.rest()) {
         ([], Some(rest)) => rest.body,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ::settings::value::{bytes, filled, int, refuse};
-use ::settings::{DatabaseUrl, Section, Wrong};
+use ::settings::{DatabaseUrl, KeyProblem, Section};
 use net::{Proxy, Tls, Way};
 use serde::{Deserialize, Deserializer};
 
@@ -112,11 +112,11 @@ impl Settings {
 }
 
 impl Section for Settings {
-    fn settle(&mut self) -> Vec<Wrong> {
+    fn validate(&mut self) -> Vec<KeyProblem> {
         let rows = self.stream_rows();
         let what = || format!("{rows:?}: more pressure must not mean more rows in memory");
         let fix = "write 5000000, and 2000000 and 1000000 for stream_rows_elevated and _critical";
-        (!rows.is_sorted_by(|a, b| a >= b)).then(|| Wrong::new("stream_rows", what(), fix)).into_iter().collect()
+        (!rows.is_sorted_by(|a, b| a >= b)).then(|| KeyProblem::new("stream_rows", what(), fix)).into_iter().collect()
     }
 }
 

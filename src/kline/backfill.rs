@@ -18,7 +18,7 @@ use super::request_error::{RequestError, SeriesError};
 use model::interval::Interval;
 use model::kline::KlineData;
 use model::unit::Unit;
-use venue::{KlinesQuery, OddKline, Venue};
+use venue::{KlinesQuery, RejectedKline, Venue};
 
 /// Bars looked at in one query.
 const CHUNK: i64 = 50_000;
@@ -138,7 +138,7 @@ pub async fn fill(
                 let Some(bar) = official::bar(&row, job.unit) else {
                     let why = "more digits than a candle can hold".to_owned();
                     warn!(venue, symbol = job.symbol, open_time_us = row.open_time_us, why, "a candle is left out");
-                    page.odd.push(OddKline { open_time_us: Some(row.open_time_us), why });
+                    page.odd.push(RejectedKline { open_time_us: Some(row.open_time_us), why });
                     continue;
                 };
                 let silent = |before: &&KlineData| {

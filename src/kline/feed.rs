@@ -326,7 +326,7 @@ impl CandleFeed {
                 match verdict {
                     Verdict::Rows(channel) if channel == self.source => {
                         let line = u8::from(record.flags & flags::SECOND_LINE != 0);
-                        let odd = std::mem::take(&mut self.decoder.rows.odd.symbols);
+                        let odd = std::mem::take(&mut self.decoder.rows.rejects.symbols);
                         self.trades(recv_us, Some(Carrier { conn: record.conn, line }), out);
                         self.unread(&odd, recv_us, out);
                     }
@@ -462,7 +462,7 @@ impl CandleFeed {
     #[cold]
     fn unsubscribed(&mut self, payload: &[u8], out: &mut Vec<Item>) {
         let source = self.source;
-        for (_, symbol) in record::unsubscribed(payload).into_iter().filter(|(channel, _)| *channel == source) {
+        for (_, symbol) in record::parse_unsubscribed(payload).into_iter().filter(|(channel, _)| *channel == source) {
             self.tracker.forget(&symbol, source);
             let Some(symbol_index) = self.registry.index(self.venue.id().as_str(), &symbol) else { continue };
             let id = self.decoder.rows.symbols.intern(&symbol);

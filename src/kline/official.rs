@@ -10,7 +10,7 @@ use model::interval::Interval;
 use model::kline::{FINAL, FLAT, KlineData, SPARSE};
 use model::row::Candle;
 use model::{Num, Unit};
-use venue::{KlinesQuery, OddKline, RestKlines, RestRequest, Venue};
+use venue::{KlinesQuery, RejectedKline, RestKlines, RestRequest, Venue};
 
 /// A candle is taken from the venue this long after its end: late corrections are in it then, us.
 pub(crate) const SETTLE_US: i64 = 60_000_000;
@@ -34,8 +34,8 @@ pub(crate) async fn fetch(
     query: &KlinesQuery<'_>,
 ) -> Result<Vec<Candle>, RequestError> {
     let all = fetch_readable(client, venue, query).await?;
-    match all.odd.first() {
-        Some(OddKline { why, .. }) => {
+    match all.rejects.first() {
+        Some(RejectedKline { why, .. }) => {
             let (venue, symbol, why) = (venue.id().as_str(), query.symbol.to_owned(), why.clone());
             Err(RequestError::OddCandle { venue, symbol, why })
         }
@@ -56,12 +56,12 @@ pub(crate) async fn fetch_readable(
     let name = venue.id().as_str();
     let request = venue.rest.klines_request(query).ok_or(RequestError::NoInterval { venue: name, interval })?;
     let body = client.send(&request).await?;
-    let RestKlines { mut rows, mut odd } = venue
+    let RestKlines { mut rows, rejects: mut odd } = venue
         .rest
         .parse_klines(&body)
         .map_err(|source| RequestError::NotCandles { venue: name, symbol: symbol.to_owned(), source })?;
     odd.retain(|odd| odd.open_time_us.is_none_or(|open| (first_us..=last_us).contains(&open)));
-    for OddKline { open_time_us, why } in &odd {
+    for RejectedKline { open_time_us, why } in &odd {
         warn!(venue = %venue.id(), symbol, interval = interval.as_str(), open_time_us, why, "a candle of the venue cannot be read; the others are taken");
     }
     if let Some(row) = rows.iter().find(|r| interval.open_of(r.open_time_us) != r.open_time_us) {
@@ -73,7 +73,7 @@ pub(crate) async fn fetch_readable(
     if !rows.is_sorted_by(|a, b| a.open_time_us < b.open_time_us) {
         return Err(RequestError::OutOfOrder { venue: name, symbol: symbol.to_owned() });
     }
-    Ok(RestKlines { rows, odd })
+    Ok(RestKlines { rows, rejects: odd })
 }
 
 /// What a venue has of a stretch of time, however many candles it gives to one request.
@@ -81,7 +81,7 @@ pub(crate) struct Stretch {
     /// Oldest first.
     pub rows: Vec<Candle>,
     /// Those that cannot be read.
-    pub odd: Vec<OddKline>,
+    pub odd: Vec<RejectedKline>,
     /// First and last open times between which no answer had a candle, not even one that is known: it may be truncated,
     /// or a hiccup.
     unknown: Vec<(i64, i64)>,
@@ -90,7 +90,7 @@ pub(crate) struct Stretch {
 impl Stretch {
     /// True when the venue showed that it has no candle between these two.
     pub(crate) fn is_silent_between(&self, from_us: i64, to_us: i64) -> bool {
-        let may_lie = |odd: &OddKline| odd.open_time_us.is_none_or(|open| from_us < open && open < to_us);
+        let may_lie = |odd: &RejectedKline| odd.open_time_us.is_none_or(|open| from_us < open && open < to_us);
         !self.odd.iter().any(may_lie) && !self.unknown.iter().any(|(from, to)| *from < to_us && from_us < *to)
     }
 
@@ -120,10 +120,10 @@ pub(crate) async fn fetch_whole(
         let limit = u32::try_from((to - from) / query.interval.len_us() + 1).unwrap_or(query.limit);
         let part = KlinesQuery { first_us: from, last_us: to, limit, ..*query };
         let mut answer = fetch_readable(client, venue, &part).await?;
-        if answer.rows.is_empty() && answer.odd.is_empty() {
+        if answer.rows.is_empty() && answer.rejects.is_empty() {
             answer = fetch_readable(client, venue, &part).await?;
         }
-        odd.append(&mut answer.odd);
+        odd.append(&mut answer.rejects);
         match (answer.rows.first().map(|row| row.open_time_us), answer.rows.last().map(|row| row.open_time_us)) {
             (Some(first), Some(last)) => {
                 // Nothing but the candle at an end of what was requested: there is nothing else.

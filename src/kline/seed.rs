@@ -161,8 +161,8 @@ async fn broken_minute(
             .frames
             .decode(&Frame { kind: FrameKind::Rest, payload: &body, rest: Some(&meta) }, &mut rows)
             .map_err(|source| RequestError::NotTrades { symbol: symbol.to_owned(), source })?;
-        if !rows.odd.is_empty() {
-            return Err(RequestError::OddTrade { symbol: symbol.to_owned(), why: rows.odd.why.to_string() });
+        if !rows.rejects.is_empty() {
+            return Err(RequestError::OddTrade { symbol: symbol.to_owned(), why: rows.rejects.why.to_string() });
         }
         let mut page = ticks(source, &rows)?;
         page.sort_by_key(|(row_id, _)| *row_id);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ::settings::value::{int, refuse};
-use ::settings::{DatabaseUrl, Problem, Section, Source, Wrong};
+use ::settings::{DatabaseUrl, KeyProblem, Problem, Section, Source};
 use capture::{Capture, VenueConfig};
 use model::{Channel, Interval, VenueId};
 use serde::{Deserialize, Deserializer};
@@ -90,11 +90,11 @@ fn database<'de, D: Deserializer<'de>>(d: D) -> Result<DatabaseUrl, D::Error> {
 
 impl Section for Settings {
     /// All intervals are made, stored and served, or none: a list that leaves one out would not be honoured.
-    fn settle(&mut self) -> Vec<Wrong> {
+    fn validate(&mut self) -> Vec<KeyProblem> {
         let all = Interval::ALL.map(Interval::as_str);
-        let wrong = |what: String| Wrong::new("intervals", what, format!("write {all:?} or leave the key out"));
+        let wrong = |what: String| KeyProblem::new("intervals", what, format!("write {all:?} or leave the key out"));
         let unknown = self.intervals.iter().filter(|word| !all.contains(&word.as_str()));
-        let mut found: Vec<Wrong> = unknown.map(|word| wrong(format!("unknown interval {word:?}"))).collect();
+        let mut found: Vec<KeyProblem> = unknown.map(|word| wrong(format!("unknown interval {word:?}"))).collect();
         let missing: Vec<&str> =
             all.into_iter().filter(|word| self.intervals.iter().all(|given| given != word)).collect();
         if !missing.is_empty() {

@@ -333,7 +333,7 @@ impl Numbers {
     }
 
     /// Appends a number; 1 when the column cannot carry its text, else 0. Rows with a number of a required column that
-    /// no decimal holds are kept as frames ([`model::Rows::leave_out_beyond_decimals`]) before they come here.
+    /// no decimal holds are kept as frames ([`model::Rows::drop_decimal_overflow`]) before they come here.
     #[inline]
     pub(crate) fn push(&mut self, n: Num) -> u32 {
         match self {

@@ -3,13 +3,13 @@
 //! Local whatever the store is, because they are appended to, locked or renamed as a whole, and named by path:
 //!
 //! ```text
-//! <work>/.staging/        staged pieces and states, what is joined, small lakes of a comparison
+//! <work>/.staging/        staged pieces and states, files being merged, temporary lakes
 //! <work>/.rewrite/        parts that are rewritten
 //! <work>/.set-aside/      quarantined: what cannot be used
 //! <work>/.lock, .rewrite.lock
 //! ```
 //!
-//! Of a lake in a directory both are that directory. Everything else goes through [`LakeStore`], which
+//! For a local lake, store and work directory are the same. Everything else goes through [`LakeStore`], which
 //! `tools/lake_files.py` holds the crates to.
 
 use std::fmt;
@@ -29,11 +29,11 @@ pub struct Lake {
 impl Lake {
     /// The lake in a local directory: what `[lake] dir` names. The one place where a store is chosen.
     pub fn open(dir: &Path) -> Lake {
-        Self::over(Arc::new(LocalStore::new(dir)), dir)
+        Self::with_store(Arc::new(LocalStore::new(dir)), dir)
     }
 
-    /// The lake in `store`, which works in the local directory `work`.
-    pub fn over(store: Arc<dyn LakeStore>, work: &Path) -> Lake {
+    /// The lake in `store`, with `work` as its local work directory.
+    pub fn with_store(store: Arc<dyn LakeStore>, work: &Path) -> Lake {
         Lake { store, work: work.to_owned() }
     }
 
@@ -47,7 +47,7 @@ impl Lake {
         let memory = Arc::new(object_store::memory::InMemory::new());
         let store = crate::store::RemoteStore::new(memory, "memory://lake");
         let store = store.unwrap_or_else(|err| panic!("start a thread: {err}"));
-        Self::over(Arc::new(store.in_ranges_above(1 << 10)), work)
+        Self::with_store(Arc::new(store.in_ranges_above(1 << 10)), work)
     }
 
     /// The local directory for what is no object yet, and for locks.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ::settings::value::int;
-use ::settings::{Section, Wrong};
+use ::settings::{KeyProblem, Section};
 use serde::Deserialize;
 
 use crate::{LakeFormat, Numeric};
@@ -58,11 +58,11 @@ impl Settings {
 }
 
 impl Section for Settings {
-    fn settle(&mut self) -> Vec<Wrong> {
+    fn validate(&mut self) -> Vec<KeyProblem> {
         let mut wrong = Vec::new();
         let dir = self.dir.display().to_string();
         if dir.contains("://") {
-            wrong.push(Wrong::new(
+            wrong.push(KeyProblem::new(
                 "dir",
                 format!("{dir:?}: object stores are not in this version"),
                 "name a local path",
@@ -72,7 +72,7 @@ impl Section for Settings {
         if 60 % self.part_minutes != 0 {
             let divisors = (1..=60).filter(|n| 60 % n == 0).map(|n: u64| n.to_string()).collect::<Vec<_>>().join(", ");
             let what = format!("{} is no divisor of 60", self.part_minutes);
-            wrong.push(Wrong::new("part_minutes", what, format!("write one of {divisors}")));
+            wrong.push(KeyProblem::new("part_minutes", what, format!("write one of {divisors}")));
         }
         wrong
     }

@@ -19,7 +19,7 @@ mod word;
 pub use ban::{Ban, Throttling, UsedWeight};
 pub use interval::Interval;
 pub use kline::{KlineData, Tick};
-pub use listing::{Listing, OddEntry};
+pub use listing::{Listing, RejectedEntry};
 pub use names::{Channel, UnknownName, VenueId};
 pub use number::Num;
 pub use rest::{Fill, Method, RestMeta, RestRequest};

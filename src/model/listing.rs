@@ -8,7 +8,7 @@ pub struct Listing {
     /// Every symbol that has a name, once, in the order sent.
     pub symbols: Vec<Symbol>,
     /// Entries that could not be read, or not as a whole.
-    pub odd: Vec<OddEntry>,
+    pub rejects: Vec<RejectedEntry>,
 }
 
 impl Listing {
@@ -19,13 +19,13 @@ impl Listing {
 
     /// True when an entry has no name that can be used: a symbol that is not listed may be that one.
     pub fn has_nameless(&self) -> bool {
-        self.odd.iter().any(|e| e.name.is_none())
+        self.rejects.iter().any(|e| e.name.is_none())
     }
 }
 
 /// An entry that could not be read, or not as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OddEntry {
+pub struct RejectedEntry {
     /// Its name. With one it is a symbol all the same.
     pub name: Option<String>,
     /// What is wrong with it.

@@ -41,7 +41,8 @@ pub struct Subscribe<'a> {
 /// Payload of a ConnClose record.
 #[derive(Debug, Serialize)]
 pub struct ConnClose<'a> {
-    /// Why: `server`, `lost`, `stale`, `rotate`, `shutdown`, `log`.
+    /// Why: the `server` closed, the connection was `lost`, no frame came (`stale`), planned replacement (`rotate`),
+    /// `shutdown` of the collector, the `log` takes nothing.
     pub cause: &'a str,
     /// Close code the server sent.
     pub code: Option<u16>,
@@ -57,9 +58,8 @@ pub struct ConnClose<'a> {
     pub uptime_ms: u64,
 }
 
-/// True when the payload of a ConnClose record says that the connection ended as planned: it was replaced, or the collector
-/// stopped.
-pub fn planned(payload: &[u8]) -> bool {
+/// True for the payload of a ConnClose record of a planned end: replacement, or shutdown of the collector.
+pub fn is_planned_close(payload: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Cause<'a> {
         #[serde(borrow)]
@@ -68,16 +68,15 @@ pub fn planned(payload: &[u8]) -> bool {
     serde_json::from_slice::<Cause<'_>>(payload).is_ok_and(|closed| matches!(&*closed.cause, "rotate" | "shutdown"))
 }
 
-/// Payload of a Gap record: between the two times these streams may miss frames, through our connection.
+/// Payload of a Gap record: between the two times these streams may miss frames because of our connection.
 #[derive(Debug, Serialize)]
 pub struct Gap<'a> {
-    /// Why: the cause of the ConnClose before it; `silent`: the connection stayed, and nothing came of these for far longer
-    /// than is usual for them.
+    /// The cause of the ConnClose before it; or `silent`: the connection stayed, and these were silent for far longer than
+    /// usual.
     pub reason: &'a str,
     /// Last frame before, ns since epoch.
     pub from_ns: u64,
-    /// From here on these are subscribed again, or delivered; where they were still silent then, another record goes on
-    /// from there. Ns since epoch.
+    /// End of the gap, ns since epoch: resubscribed or delivering again; if still silent, another Gap starts here.
     pub to_ns: u64,
     /// Stream names.
     pub streams: &'a [String],
@@ -96,8 +95,8 @@ pub struct Event<'a> {
 /// `{"channels":{"trades":["BTCUSDT"]}}`.
 pub const UNSUBSCRIBED_EVENT: &str = "unsubscribed";
 
-/// What the payload of an Event record says is recorded no more; empty for any other event.
-pub fn unsubscribed(payload: &[u8]) -> Vec<(Channel, String)> {
+/// The symbols that an `unsubscribed` event names; empty for any other event.
+pub fn parse_unsubscribed(payload: &[u8]) -> Vec<(Channel, String)> {
     #[derive(Deserialize)]
     struct Detail {
         channels: BTreeMap<String, Vec<String>>,
@@ -120,8 +119,8 @@ pub fn unsubscribed(payload: &[u8]) -> Vec<(Channel, String)> {
         .collect()
 }
 
-/// The JSON text of a payload.
-pub fn json(payload: &impl Serialize) -> Vec<u8> {
+/// A payload as JSON text.
+pub fn to_json(payload: &impl Serialize) -> Vec<u8> {
     // These types hold texts, numbers and lists only: writing them to memory cannot fail.
     serde_json::to_vec(payload).expect("plain data serialises")
 }
@@ -134,7 +133,7 @@ mod tests {
     fn the_field_names_of_the_records_are_the_contract() {
         let text = |v: Vec<u8>| String::from_utf8(v).expect("JSON is UTF-8");
         assert_eq!(
-            text(json(&ConnClose {
+            text(to_json(&ConnClose {
                 cause: "server",
                 code: Some(1008),
                 reason: Some("Too many requests"),
@@ -148,26 +147,30 @@ mod tests {
         for (cause, is_planned) in
             [("rotate", true), ("shutdown", true), ("server", false), ("lost", false), ("log", false)]
         {
-            assert_eq!(planned(format!("{{\"cause\":\"{cause}\",\"code\":null}}").as_bytes()), is_planned, "{cause}");
+            assert_eq!(
+                is_planned_close(format!("{{\"cause\":\"{cause}\",\"code\":null}}").as_bytes()),
+                is_planned,
+                "{cause}"
+            );
         }
-        assert!(!planned(b"") && !planned(br#"{"cause":7}"#));
+        assert!(!is_planned_close(b"") && !is_planned_close(br#"{"cause":7}"#));
         assert_eq!(
-            text(json(&Gap { reason: "lost", from_ns: 1, to_ns: 2, streams: &["a@trade".to_owned()] })),
+            text(to_json(&Gap { reason: "lost", from_ns: 1, to_ns: 2, streams: &["a@trade".to_owned()] })),
             r#"{"reason":"lost","from_ns":1,"to_ns":2,"streams":["a@trade"]}"#
         );
         let event = br#"{"kind":"unsubscribed","detail":{"channels":{"trades":["A","B"],"depth":["A"],"new":["C"]}}}"#;
         let pair = |channel, symbol: &str| (channel, symbol.to_owned());
         use Channel::{Depth, Trades};
-        assert_eq!(unsubscribed(event), [pair(Depth, "A"), pair(Trades, "A"), pair(Trades, "B")]);
+        assert_eq!(parse_unsubscribed(event), [pair(Depth, "A"), pair(Trades, "A"), pair(Trades, "B")]);
         for other in [
             r#"{"kind":"rotate","detail":{"reason":"unsubscribed"}}"#,
             r#"{"kind":"unsubscribed","detail":3}"#,
             "unsubscribed",
         ] {
-            assert!(unsubscribed(other.as_bytes()).is_empty(), "{other}");
+            assert!(parse_unsubscribed(other.as_bytes()).is_empty(), "{other}");
         }
         assert_eq!(
-            text(json(&Event { kind: "rotate", detail: serde_json::json!({"reason": "lifetime"}) })),
+            text(to_json(&Event { kind: "rotate", detail: serde_json::json!({"reason": "lifetime"}) })),
             r#"{"kind":"rotate","detail":{"reason":"lifetime"}}"#
         );
     }

@@ -9,7 +9,7 @@ use super::number::Num;
 use super::symbol::{Interner, Symbol, SymbolId};
 use crate::Listing;
 
-/// Taker side, or book side for levels.
+/// Taker (aggressor) side; of a liquidation, the side of the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The taker bought.
@@ -312,23 +312,23 @@ impl Drift {
     }
 }
 
-/// What of a frame became no row while the rest of it did: independent items cost only themselves.
+/// Items of a frame that did not decode, while the rest of it became rows.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Odd {
+pub struct Rejects {
     /// How many items.
     pub count: u64,
     /// What is wrong with them; of the first few.
     pub why: String,
-    /// The symbols that they are of; `None` for one whose symbol is not known.
+    /// Their symbols; `None` for one whose symbol is not known.
     pub symbols: Vec<Option<SymbolId>>,
-    /// The items as they were sent, where the whole frame is too large to be kept for their sake; else empty.
+    /// The items as sent, where the whole frame is too large to be kept for their sake; else empty.
     pub kept: String,
 }
 
-impl Odd {
-    /// Bytes of [`Odd::why`].
+impl Rejects {
+    /// Bytes of [`Rejects::why`].
     const WHY_MAX: usize = 600;
-    /// Entries of [`Odd::symbols`]; more of them are one unknown.
+    /// Entries of [`Rejects::symbols`]; more of them are one unknown.
     const SYMBOLS_MAX: usize = 256;
 
     /// True when all of the frame became rows.
@@ -363,7 +363,7 @@ impl Odd {
     }
 }
 
-/// What every kind of row that sockets bring says of itself.
+/// Accessors common to all streamed rows.
 pub trait RowKind {
     /// The channel that brings it.
     const CHANNEL: Channel;
@@ -387,7 +387,7 @@ pub trait RowKind {
     fn trade_ids(&self) -> Option<(i64, i64)> {
         None
     }
-    /// It is (a part of) a whole, and no change that follows another.
+    /// A (part of a) snapshot, not an incremental change.
     fn is_snapshot(&self) -> bool {
         false
     }
@@ -513,8 +513,8 @@ pub struct Rows {
     pub venue_klines: Vec<VenueKline>,
     /// Table `symbols`.
     pub listings: Vec<Symbol>,
-    /// What of the frame became no row.
-    pub odd: Odd,
+    /// Items of the frame that did not decode.
+    pub rejects: Rejects,
     /// What was unknown; survives `clear`, the owner takes it.
     pub drift: Drift,
 }
@@ -530,50 +530,50 @@ impl Rows {
         each_kind!(mut self, rows => rows.clear());
         self.levels.clear();
         self.listings.clear();
-        self.odd.clear();
+        self.rejects.clear();
     }
 
-    /// How many rows of each kind are held: what [`Rows::back_to`] goes back to.
-    pub fn held(&self) -> [usize; 10] {
-        let mut held = [self.levels.len(), self.listings.len(), 0, 0, 0, 0, 0, 0, 0, 0];
-        let mut kinds = held.iter_mut().skip(2);
-        each_kind!(self, rows => if let Some(held) = kinds.next() {
-            *held = rows.len();
+    /// Row counts of each kind, for [`Rows::rollback_to`].
+    pub fn checkpoint(&self) -> [usize; 10] {
+        let mut counts = [self.levels.len(), self.listings.len(), 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut kinds = counts.iter_mut().skip(2);
+        each_kind!(self, rows => if let Some(count) = kinds.next() {
+            *count = rows.len();
         });
-        held
+        counts
     }
 
-    /// Drops the rows that came since.
-    pub fn back_to(&mut self, held: [usize; 10]) {
-        let [levels, listings, kinds @ ..] = held;
+    /// Drops the rows added since `checkpoint`.
+    pub fn rollback_to(&mut self, checkpoint: [usize; 10]) {
+        let [levels, listings, kinds @ ..] = checkpoint;
         self.levels.truncate(levels);
         self.listings.truncate(listings);
         let mut kinds = kinds.into_iter();
         each_kind!(mut self, rows => rows.truncate(kinds.next().unwrap_or_default()));
     }
 
-    /// Takes a listing over.
-    pub fn listed(&mut self, listing: Listing) {
+    /// Adds the rows and rejects of a listing.
+    pub fn add_listing(&mut self, listing: Listing) {
         self.listings.extend(listing.symbols);
-        for entry in listing.odd {
+        for entry in listing.rejects {
             let name = entry.name.unwrap_or_else(|| "an entry without a name".to_owned());
-            self.odd.note(None, &format!("{name}: {}", entry.why));
-            self.odd.kept.push_str(if self.odd.kept.is_empty() { "[" } else { "," });
-            self.odd.kept.push_str(&entry.raw);
+            self.rejects.note(None, &format!("{name}: {}", entry.why));
+            self.rejects.kept.push_str(if self.rejects.kept.is_empty() { "[" } else { "," });
+            self.rejects.kept.push_str(&entry.raw);
         }
-        if !self.odd.kept.is_empty() {
-            self.odd.kept.push(']');
+        if !self.rejects.kept.is_empty() {
+            self.rejects.kept.push(']');
         }
     }
 
-    /// Leaves rows out that hold a number which no DECIMAL(38, 18) does, in a column where null is no answer.
-    pub fn leave_out_beyond_decimals(&mut self) {
+    /// Rejects rows with a non-nullable number that does not fit DECIMAL(38, 18).
+    pub fn drop_decimal_overflow(&mut self) {
         let fits = |n: Num| n.to_decimal18().is_some();
-        let Self { symbols, trades, agg_trades, depth, levels, liquidations, venue_klines, odd, .. } = self;
+        let Self { symbols, trades, agg_trades, depth, levels, liquidations, venue_klines, rejects, .. } = self;
         let mut leave = |symbol: SymbolId, keep: bool| {
             if !keep {
                 let why = format!("{}: a number has more than 20 digits before its point", symbols.name(symbol));
-                odd.note(Some(symbol), &why);
+                rejects.note(Some(symbol), &why);
             }
             keep
         };

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use ::settings::value::{filled, refuse};
-use ::settings::{Section, Wrong};
+use ::settings::{KeyProblem, Section};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Deserializer};
@@ -50,7 +50,7 @@ fn parse<E: serde::de::Error>(text: &str, or: &str) -> Result<Proxy, E> {
 
 impl Section for General {
     /// Takes the credentials out of their file.
-    fn settle(&mut self) -> Vec<Wrong> {
+    fn validate(&mut self) -> Vec<KeyProblem> {
         let Some(file) = &self.credentials_file else { return Vec::new() };
         let (what, fix) = match &mut self.proxy {
             None => (
@@ -65,7 +65,7 @@ impl Section for General {
                 Err(what) => (what, "name a file whose first line is user:password"),
             },
         };
-        vec![Wrong::new("credentials_file", what, fix)]
+        vec![KeyProblem::new("credentials_file", what, fix)]
     }
 }
 

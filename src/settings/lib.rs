@@ -14,5 +14,5 @@ pub mod value;
 
 pub use problem::{ConfigErrors, Problem};
 pub use secret::{DatabaseUrl, Secret, redact};
-pub use section::{Section, Wrong, keys_of};
+pub use section::{KeyProblem, Section, keys_of};
 pub use source::{DEFAULT_TOML, Origin, Source, from_text};

@@ -17,15 +17,15 @@ use crate::value::{one_of, refuse};
 
 /// A section of the configuration file.
 pub trait Section: DeserializeOwned {
-    /// Completes what follows from several keys, and says what cannot be used although each key alone can be read.
-    fn settle(&mut self) -> Vec<Wrong> {
+    /// Checks keys against each other and returns the problems; also fills in keys that are derived from others.
+    fn validate(&mut self) -> Vec<KeyProblem> {
         Vec::new()
     }
 }
 
-/// What is wrong with one key of a section.
+/// What is wrong with one key of a section; [`Source::section`] makes a [`Problem`] of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub struct KeyProblem {
     /// The key, without its section.
     pub key: &'static str,
     /// What is wrong.
@@ -34,7 +34,7 @@ pub struct Wrong {
     pub fix: String,
 }
 
-impl Wrong {
+impl KeyProblem {
     /// `what` is wrong with `key`; `fix` would pass.
     pub fn new(key: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { key, what: what.into(), fix: fix.into() }
@@ -64,7 +64,7 @@ impl Source {
                         let path = format!("{name}.{key}");
                         problems.push(unknown_key(&path, self.origin(&path), key, known.get()));
                     }
-                    let wrong = section.settle().into_iter();
+                    let wrong = section.validate().into_iter();
                     problems.extend(wrong.map(|w| self.problem(&format!("{name}.{}", w.key), w.what, w.fix)));
                     return section;
                 }

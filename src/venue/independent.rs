@@ -102,7 +102,7 @@ fn an_odd_entry_of_a_listing_costs_only_itself_and_is_kept_as_it_was_sent() {
         let [first, odd, last] = names(id);
         let sound = [first, last].map(|name| entry(id, name).to_string());
         let clean = listing(id, &sound);
-        assert!(clean.odd.is_empty() && clean.symbols.len() == 2, "{id}: {:?}", clean.odd);
+        assert!(clean.rejects.is_empty() && clean.symbols.len() == 2, "{id}: {:?}", clean.rejects);
         let fields: Vec<String> = entry(id, odd).as_object().unwrap().keys().cloned().collect();
         let mut odd_entries = 0;
         for (field, value) in fields.iter().flat_map(|f| odd_values.iter().map(move |v| (f, v))) {
@@ -112,10 +112,14 @@ fn an_odd_entry_of_a_listing_costs_only_itself_and_is_kept_as_it_was_sent() {
             let got = listing(id, &[sound[0].clone(), raw.clone(), sound[1].clone()]);
             let others: Vec<_> = got.symbols.iter().filter(|s| s.name == first || s.name == last).collect();
             assert_eq!(others, clean.symbols.iter().collect::<Vec<_>>(), "{id} {raw}");
-            assert!(got.odd.len() <= 1 && got.odd.iter().all(|e| e.raw == raw), "{id} {raw}: {:?}", got.odd);
-            odd_entries += got.odd.len();
+            assert!(
+                got.rejects.len() <= 1 && got.rejects.iter().all(|e| e.raw == raw),
+                "{id} {raw}: {:?}",
+                got.rejects
+            );
+            odd_entries += got.rejects.len();
             let itself = got.symbols.iter().find(|s| s.name == odd);
-            match got.odd.first() {
+            match got.rejects.first() {
                 Some(entry) if entry.name.is_none() => assert!(itself.is_none() && got.has_nameless(), "{id} {raw}"),
                 // A name that is another usable word is that word.
                 _ => assert!(got.symbols.len() == 3, "{id} {raw}"),
@@ -127,7 +131,7 @@ fn an_odd_entry_of_a_listing_costs_only_itself_and_is_kept_as_it_was_sent() {
         {
             let got = listing(id, &[raw.to_owned(), sound[0].clone(), sound[1].clone()]);
             assert_eq!(got.symbols, clean.symbols, "{id} {raw}");
-            assert_eq!((got.odd.len(), got.odd[0].raw.as_str(), got.has_nameless()), (1, raw, true), "{id}");
+            assert_eq!((got.rejects.len(), got.rejects[0].raw.as_str(), got.has_nameless()), (1, raw, true), "{id}");
         }
     }
 }
@@ -147,17 +151,17 @@ fn a_symbol_whose_status_or_steps_cannot_be_read_is_recorded_with_what_can() {
         wrong[status] = json!({});
         let got = listing(id, &[wrong.to_string()]);
         assert_eq!((got.symbols[0].trading, got.symbols[0].status.as_str()), (true, "unknown"), "{id}");
-        assert!(got.odd[0].why.contains(status), "{id}: {}", got.odd[0].why);
+        assert!(got.rejects[0].why.contains(status), "{id}: {}", got.rejects[0].why);
         assert!(got.symbols[0].tick_size.is_some() && got.trades(), "{id}");
     }
     // 20 decimals are a number; 39 are none.
     let mut pair = entry(VenueId::GateSpot, "A_B");
     pair["precision"] = json!(20);
     let got = listing(VenueId::GateSpot, &[pair.to_string()]);
-    assert_eq!((got.symbols[0].tick_size, got.odd.len()), (Some(Num { mantissa: 1, scale: 20 }), 0));
+    assert_eq!((got.symbols[0].tick_size, got.rejects.len()), (Some(Num { mantissa: 1, scale: 20 }), 0));
     pair["precision"] = json!(39);
     let got = listing(VenueId::GateSpot, &[pair.to_string()]);
-    assert_eq!((got.symbols[0].tick_size, got.odd.len()), (None, 1));
+    assert_eq!((got.symbols[0].tick_size, got.rejects.len()), (None, 1));
 }
 
 #[test]
@@ -167,7 +171,7 @@ fn an_entry_that_comes_twice_is_one_symbol_and_the_one_that_trades_wins() {
     for list in [[halted.clone(), trades.clone()], [trades, halted]] {
         let got = listing(VenueId::BinanceSpot, &list);
         assert_eq!((got.symbols.len(), got.symbols[0].trading), (1, true));
-        assert_eq!((got.odd.len(), got.odd[0].name.as_deref(), &got.odd[0].raw), (1, Some("A"), &list[1]));
+        assert_eq!((got.rejects.len(), got.rejects[0].name.as_deref(), &got.rejects[0].raw), (1, Some("A"), &list[1]));
     }
 }
 
@@ -177,7 +181,7 @@ fn bytes_that_are_no_text_cost_only_the_entry_they_stand_in() {
     let at = body.iter().position(|b| *b == b'#').unwrap();
     body[at] = 0xff;
     let got = venue(VenueId::BinanceSpot).rest.parse_listing(&body).unwrap();
-    assert_eq!((got.symbols.len(), got.odd.len(), got.odd[0].name.is_none()), (1, 1, true));
+    assert_eq!((got.symbols.len(), got.rejects.len(), got.rejects[0].name.is_none()), (1, 1, true));
 }
 
 /// What stands around the items, an item with `N` for its number, and what makes it odd.
@@ -313,12 +317,12 @@ fn an_odd_item_of_an_array_costs_only_itself_and_the_frame_says_which_one() {
         };
         let (decoded, clean) = rows_of(&[item(1), item(3)]);
         assert_eq!(decoded, Ok(Decoded::Rows(a.channel)), "{}", a.item);
-        assert!(clean.odd.is_empty() && !clean.is_empty());
+        assert!(clean.rejects.is_empty() && !clean.is_empty());
         let (decoded, rows) = rows_of(&[item(1), odd(2), item(3)]);
         assert_eq!(decoded, Ok(Decoded::Rows(a.channel)), "{}", a.item);
         assert_eq!((rows.len(), rows.depth.len()), (clean.len(), clean.depth.len()), "{}", a.item);
         assert_eq!(numbers(&rows), numbers(&clean), "{}", a.item);
-        assert_eq!((rows.odd.count, rows.odd.why.starts_with("item 2: ")), (1, true), "{}", rows.odd.why);
+        assert_eq!((rows.rejects.count, rows.rejects.why.starts_with("item 2: ")), (1, true), "{}", rows.rejects.why);
         // Nothing that can be read: the frame is undecodable, with the reason of the first item.
         assert!(rows_of(&[odd(1), odd(2)]).0.is_err(), "{}", a.item);
         assert!(rows_of(&[item(1), "{\"".to_owned()]).0.is_err(), "an array that does not end is none");
@@ -344,7 +348,7 @@ fn an_odd_trade_of_a_binary_frame_costs_only_itself() {
         let mut odd = frame.clone();
         odd[at..at + 8].copy_from_slice(&i64::MIN.to_le_bytes());
         let rows = decode(&odd).unwrap();
-        assert_eq!((rows.trades.len(), rows.odd.count), (clean.trades.len() - 1, 1));
+        assert_eq!((rows.trades.len(), rows.rejects.count), (clean.trades.len() - 1, 1));
         assert_eq!(rows.trades, clean.trades[1..]);
         checked += 1;
     }
@@ -405,7 +409,7 @@ fn numbers_of_38_digits_in_any_field_of_any_venue_become_rows_with_every_digit()
                 let mut frame = golden.frame.to_owned();
                 frame.replace_range(place, WIDE);
                 let (again, rows) = decode(&frame).unwrap_or_else(|e| panic!("{}: {e}: {frame}", golden.market));
-                assert!(again == decoded && rows.odd.is_empty(), "{frame}: {:?}", rows.odd);
+                assert!(again == decoded && rows.rejects.is_empty(), "{frame}: {:?}", rows.rejects);
                 // Some fields are in no table.
                 *kept.entry(golden.market).or_insert(0) += usize::from(numbers(&rows).contains(&wide));
             }

@@ -27,12 +27,12 @@ pub struct RestKlines {
     /// Oldest first.
     pub rows: Vec<Candle>,
     /// Those that cannot be read: they cost no other one, and they are no candles without a trade.
-    pub odd: Vec<OddKline>,
+    pub rejects: Vec<RejectedKline>,
 }
 
 /// A candle that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OddKline {
+pub struct RejectedKline {
     /// Open time, us, where that can be read.
     pub open_time_us: Option<i64>,
     /// What is wrong with it.
@@ -54,7 +54,7 @@ pub(super) fn read(
         match row(raw) {
             Ok(row) => all.rows.push(row),
             Err(err) => {
-                all.odd.push(OddKline { open_time_us: open_time_us(raw).ok(), why: err.to_string() });
+                all.rejects.push(RejectedKline { open_time_us: open_time_us(raw).ok(), why: err.to_string() });
                 first.get_or_insert(err);
             }
         }

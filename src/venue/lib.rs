@@ -30,7 +30,7 @@ mod spec;
 use model::VenueId;
 
 pub use frame::{Continuity, Control, DecodeError, Frame, FrameKind, Heartbeat, StreamKey};
-pub use klines::{KlinePage, KlinesQuery, OddKline, RestKlines};
+pub use klines::{KlinePage, KlinesQuery, RejectedKline, RestKlines};
 pub use listing::UNKNOWN;
 pub use model::{Method, RestRequest};
 pub use protocol::{Decode, Rest, Streams, Venue};

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::message::{MessageName, Raw, Result};
 use super::{DecodeError, json};
 use model::number::Num;
-use model::{Listing, OddEntry, Symbol};
+use model::{Listing, RejectedEntry, Symbol};
 
 /// The status of a symbol whose own cannot be read. It counts as trading: to subscribe a stream that stays silent costs
 /// less than to miss one that does not.
@@ -128,14 +128,15 @@ pub(super) fn read(
         });
         if !entry.wrong.is_empty() {
             let why = entry.wrong.join("; ").chars().take(WHY_CHARS_MAX).collect();
-            listing.odd.push(OddEntry { name, why, raw: raw.to_owned() });
+            listing.rejects.push(RejectedEntry { name, why, raw: raw.to_owned() });
         }
         Ok(())
     })?;
-    match listing.odd.first() {
+    match listing.rejects.first() {
         Some(first) if listing.symbols.is_empty() => {
             let why: String = first.why.chars().take(WHY_CHARS_MAX / 4).collect();
-            let what = format!("none of {} entries has a name that can be used; the first: {why}", listing.odd.len());
+            let what =
+                format!("none of {} entries has a name that can be used; the first: {why}", listing.rejects.len());
             Err(DecodeError::Malformed { at: 0, what })
         }
         _ => Ok(listing),

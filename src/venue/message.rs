@@ -78,14 +78,14 @@ impl<'f, 'r, M> Context<'f, 'r, M> {
         found: &mut ItemCounts,
     ) {
         found.all += 1;
-        let held = self.rows.held();
+        let checkpoint = self.rows.checkpoint();
         let Err(err) = read(self, raw) else {
             found.good += 1;
             return;
         };
-        self.rows.back_to(held);
+        self.rows.rollback_to(checkpoint);
         let symbol = symbol_of(raw).map(|symbol| self.rows.symbols.intern(&symbol));
-        self.rows.odd.note(symbol, &format!("item {}: {err}", found.all));
+        self.rows.rejects.note(symbol, &format!("item {}: {err}", found.all));
         found.first.get_or_insert(err);
     }
 

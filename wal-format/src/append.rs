@@ -263,7 +263,7 @@ impl LogWriter {
         }
         self.note_durable(ts)?;
         self.nudge();
-        self.ringer().ring();
+        self.notifier().notify();
         Ok(())
     }
 
@@ -288,8 +288,8 @@ impl LogWriter {
     /// What wakes the readers that sleep at the tail; to be rung after a burst of appends. [`LogWriter::tick`]
     /// rings too.
     #[must_use]
-    pub fn ringer(&self) -> crate::bell::Ringer {
-        crate::bell::Ringer::new(self.control.window())
+    pub fn notifier(&self) -> crate::bell::Notifier {
+        crate::bell::Notifier::new(self.control.window())
     }
 
     /// How the repair of the tails of earlier runs goes; `None` when it was not requested.

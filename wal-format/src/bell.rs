@@ -32,18 +32,18 @@ const RINGS: usize = BELL_OFFSET + 4;
 
 /// The writer's end. Cheap to clone, usable from any thread.
 #[derive(Clone)]
-pub struct Ringer {
+pub struct Notifier {
     window: Arc<Window>,
 }
 
-impl Ringer {
+impl Notifier {
     pub(crate) fn new(window: Arc<Window>) -> Self {
-        Ringer { window }
+        Notifier { window }
     }
 
     /// Wakes the readers that sleep at the tail, if any does; else costs one load.
     #[inline]
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         if let Some(waiting) = self.window.half_word(WAITING)
             && waiting.load(Ordering::Relaxed) != 0
         {
@@ -186,10 +186,10 @@ mod tests {
     fn a_ring_after_the_ticket_ends_the_wait_and_one_before_it_does_not_count() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Bell::open(dir.path()).is_none(), "no page, no bell");
-        let ringer = Ringer::new(control(dir.path()).window());
+        let notifier = Notifier::new(control(dir.path()).window());
         let bell = Bell::open(dir.path()).unwrap();
         let ticket = bell.arm();
-        ringer.ring();
+        notifier.notify();
         // Returns at once, or this test never ends.
         bell.wait(ticket, Duration::from_secs(3_600));
         assert_ne!(bell.arm(), ticket);
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_sleeping_reader_is_woken_from_another_thread() {
         let dir = tempfile::tempdir().unwrap();
-        let ringer = Ringer::new(control(dir.path()).window());
+        let notifier = Notifier::new(control(dir.path()).window());
         let bell = Bell::open(dir.path()).unwrap();
         let waiting = |bell: &Bell| bell.window.half_word(WAITING).unwrap().load(Ordering::Relaxed);
         std::thread::scope(|s| {
@@ -209,7 +209,7 @@ mod tests {
             while waiting(&bell) == 0 {
                 std::thread::yield_now();
             }
-            ringer.ring();
+            notifier.notify();
         });
         assert_eq!(waiting(&bell), 0, "nobody waits, so the next append wakes nobody");
     }

@@ -102,7 +102,7 @@ pub const SEAL_BY_RECOVERY: u32 = 1;
 pub const SEAL_CLEAN_END: u32 = 2;
 /// SEAL flag, by recovery: records between the last one that can be read and the SEAL's own number had been announced as
 /// durable.
-pub const SEAL_BELOW_DURABLE: u32 = 4;
+pub const SEAL_DURABLE_LOST: u32 = 4;
 /// Room that the SEAL record takes.
 pub const SEAL_BYTES: u64 = record_bytes(SEAL_PAYLOAD_BYTES) as u64;
 

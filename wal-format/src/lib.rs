@@ -98,7 +98,7 @@ mod watch;
 pub use ack::{Ack, AckFile};
 pub use append::{Append, LogWriter};
 pub use background::{BackgroundError, Duty};
-pub use bell::{Bell, Ringer, Ticket, Waiter};
+pub use bell::{Bell, Notifier, Ticket, Waiter};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use error::{AppendError, CloseError, LockError, OpenError, ResumeError, SyncError};
 pub use footer::{FooterSummary, SealedBy};

@@ -450,7 +450,7 @@ impl LogReader {
                 bytes: info.total_bytes,
                 reason: LostReason::Hole,
                 final_end: false,
-                below_durable: info.flags & flags::BELOW_DURABLE != 0,
+                below_durable: info.flags & flags::DURABLE_LOST != 0,
             });
             return Ok(None);
         }

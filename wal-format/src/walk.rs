@@ -85,7 +85,7 @@ pub(crate) fn walk(source: &mut Source, carry: Option<Seq>, mode: Mode) -> Resul
         };
         if let Some(info) = found {
             if info.kind_raw == Kind::Hole as u8 {
-                let below_durable = info.flags & flags::BELOW_DURABLE != 0;
+                let below_durable = info.flags & flags::DURABLE_LOST != 0;
                 walk.gap(
                     HoleSpan { offset: at, bytes: info.total_bytes, from: expected, to: None, below_durable },
                     true,

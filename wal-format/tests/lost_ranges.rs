@@ -86,7 +86,7 @@ fn a_tail_that_was_cut_is_reported_up_to_the_last_record_that_is_known_to_have_b
             assert_eq!(report.lost_below_durable, vouched.then_some((durable, records[30].seq)), "{name}");
             let mut worst = None;
             verify_log(dir.path(), true, |r| worst = worst.max(r.worst())).unwrap();
-            assert_eq!(worst, Some(if vouched { Severity::BelowDurable } else { Severity::Damage }), "{name}");
+            assert_eq!(worst, Some(if vouched { Severity::DurableLost } else { Severity::Damage }), "{name}");
         }
     }
 }

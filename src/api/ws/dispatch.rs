@@ -179,10 +179,10 @@ impl Dispatcher {
         topics.put_native(&news, pushed.sequence);
         // Woken when all is there: one write to each client, not one for each of its streams.
         for mailbox in news.iter().filter_map(|n| topics.bars.get(&n.slot)).flatten() {
-            mailbox.ring();
+            mailbox.notify();
         }
         for (mailbox, _) in &topics.native {
-            mailbox.ring();
+            mailbox.notify();
         }
     }
 
@@ -200,12 +200,12 @@ impl Dispatcher {
                 let news = Arc::new(BarNews::new(Arc::clone(&name), (index, interval), bar, now));
                 for mailbox in topics.bars.get(&(index, interval)).into_iter().flatten() {
                     mailbox.put([&news], sequence);
-                    mailbox.ring();
+                    mailbox.notify();
                 }
                 for (mailbox, _) in topics.native.iter().filter(|(_, f)| f.wants(&name, interval)) {
                     mailbox.skipped();
                     mailbox.put([&news], sequence);
-                    mailbox.ring();
+                    mailbox.notify();
                 }
             }
         }

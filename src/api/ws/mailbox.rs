@@ -275,7 +275,7 @@ impl Mailbox {
     }
 
     /// Wakes the client if something was put since it was woken.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         if self.unheard.swap(false, Ordering::Relaxed) {
             self.wake.notify_one();
         }
@@ -449,14 +449,14 @@ mod tests {
         m.put([&bar(1, 1, false)], 1);
         m.put([&slot_bar(1, 1, 1, false)], 1);
         assert!(!woken(), "not before all is there");
-        m.ring();
+        m.notify();
         assert!(woken());
-        m.ring();
+        m.notify();
         assert!(!woken(), "nothing was put since");
         // What is older than what the client knows is nothing to be woken for.
         m.take();
         m.put([&bar(0, 1, false)], 2);
-        m.ring();
+        m.notify();
         assert!(!woken());
         let news = bar(1, 1, false);
         let form = |topic, combined, unit| Form { topic, combined, unit };

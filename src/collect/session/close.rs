@@ -56,7 +56,7 @@ impl VenueSession {
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         };
         // A log that takes no records says so itself.
-        let _ = self.feed.log.append(Stamp::now(), self.conn, Kind::ConnClose, 0, &record::json(&record));
+        let _ = self.feed.log.append(Stamp::now(), self.conn, Kind::ConnClose, 0, &record::to_json(&record));
         debug!(venue = %self.feed.id, conn = self.conn, slot = self.place.number, line = self.place.line, cause = cause.as_str(), "closed");
     }
 

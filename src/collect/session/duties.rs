@@ -395,7 +395,7 @@ impl VenueSession {
         for ((from_ns, to_ns), streams) in self.silence.write(now_ns, &overdue, ends, last_ns) {
             let record = Gap { reason: SILENT_STREAMS, from_ns, to_ns, streams: &streams };
             // A log that stopped has said so.
-            let _ = feed.log.append(Stamp::now(), self.conn, Kind::Gap, 0, &record::json(&record));
+            let _ = feed.log.append(Stamp::now(), self.conn, Kind::Gap, 0, &record::to_json(&record));
         }
     }
 
@@ -423,7 +423,7 @@ impl VenueSession {
         let feed = Arc::clone(&self.feed);
         let stamp = Stamp::now();
         let Some(request) = self.requests.send(context(&feed, now, stamp)) else { return Ok(()) };
-        let payload = record::json(&Subscribe { request: &request });
+        let payload = record::to_json(&Subscribe { request: &request });
         let appended = feed.log.append(stamp, self.conn, Kind::Subscribe, 0, &payload);
         appended.map_err(|LogStopped| Cause::Log)?;
         self.send(Message::text(request))

@@ -126,7 +126,7 @@ pub(crate) fn write_gap(
     }
     if !missed.is_empty() {
         let record = Gap { reason, from_ns: gap.from_ns, to_ns: stamp.0, streams: &missed };
-        feed.log.append(stamp, conn, Kind::Gap, 0, &record::json(&record))?;
+        feed.log.append(stamp, conn, Kind::Gap, 0, &record::to_json(&record))?;
     }
     Ok(())
 }

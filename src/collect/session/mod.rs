@@ -176,7 +176,7 @@ impl VenueSession {
             tls: opened.tls,
             attempt,
         };
-        feed.log.append(stamp, conn, Kind::ConnOpen, 0, &record::json(&record))?;
+        feed.log.append(stamp, conn, Kind::ConnOpen, 0, &record::to_json(&record))?;
         feed.metrics.connects.add(1);
         let named = plan.streams.iter().zip(&plan.wants).map(|(name, wants)| (name.as_str(), is_quiet(wants)));
         let streams = Arc::new(Streams::new(named, |s| feed.venue.streams.stream_key(s)));

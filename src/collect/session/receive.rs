@@ -36,7 +36,7 @@ impl VenueSession {
         let polled = self.poll_burst(cx);
         if self.received.frames != before.0 {
             // Per burst, not per message: other connections count here too, and waking costs a system call.
-            self.feed.log.ring();
+            self.feed.log.notify();
             self.feed.metrics.frames.add(self.received.frames - before.0);
             self.feed.metrics.bytes.add(self.received.bytes - before.1);
         }

@@ -244,7 +244,7 @@ fn a_file_that_another_one_took_the_place_of_while_it_was_read_is_looked_at_agai
     bed.drain();
     // All of the first part when it is looked at, and one when it is looked at again.
     let left = AtomicU64::new(bed.manifests()[0].1.files.len() as u64 + 1);
-    let lake = Lake::over(Arc::new(PutAgain { lake: bed.at(), left }), &bed.lake());
+    let lake = Lake::with_store(Arc::new(PutAgain { lake: bed.at(), left }), &bed.lake());
     let proof = verify_chain(&lake, None, &[]).unwrap();
     assert!(proof.is_clean(), "{proof}");
 }

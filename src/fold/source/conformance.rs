@@ -325,7 +325,7 @@ fn who_waits_at_the_tail_of_a_live_log_is_woken_by_the_next_record() {
         scope.spawn(|| {
             std::thread::sleep(Duration::from_millis(30));
             log.append(&append(1, b"woken")).unwrap();
-            log.ringer().ring();
+            log.notifier().notify();
         });
         assert_eq!(awaited(&mut source, is_ours), b"woken");
     });

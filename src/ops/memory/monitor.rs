@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use settings::value::int;
-use settings::{Section, Wrong};
+use settings::{KeyProblem, Section};
 use tracing::{error, warn};
 
 use super::level::{Gauge, Level, Reading, Thresholds};
@@ -48,14 +48,17 @@ pub struct Settings {
 }
 
 impl Section for Settings {
-    fn settle(&mut self) -> Vec<Wrong> {
+    fn validate(&mut self) -> Vec<KeyProblem> {
         self.own_limit = self.limit_mib != 0;
         if !self.own_limit {
             self.limit_mib = super::found_limit_mib();
         }
         let (elevated, critical) = (self.elevated_percent, self.critical_percent);
         let what = || format!("{elevated} is not below memory.critical_percent ({critical})");
-        (elevated >= critical).then(|| Wrong::new("elevated_percent", what(), "write 75 and 85")).into_iter().collect()
+        (elevated >= critical)
+            .then(|| KeyProblem::new("elevated_percent", what(), "write 75 and 85"))
+            .into_iter()
+            .collect()
     }
 }
 

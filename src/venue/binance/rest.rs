@@ -55,7 +55,7 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
     answered(meta)?;
     match meta.channel.as_str() {
         "symbols" => {
-            rows.listed(listing::parse(market, body)?);
+            rows.add_listing(listing::parse(market, body)?);
             Ok(Decoded::Symbols)
         }
         "depth_snapshot" => {

@@ -93,7 +93,7 @@ fn decode(venue: &Venue, frame: &Frame<'_>) -> Result<Decoded, DecodeError> {
     if result.is_ok() {
         assert!(rows.len() <= frame.payload.len(), "{} rows of {} bytes", rows.len(), frame.payload.len());
         sound(&rows);
-        assert!(rows.odd.count <= frame.payload.len() as u64 && rows.odd.reason().len() <= 4_000);
+        assert!(rows.rejects.count <= frame.payload.len() as u64 && rows.rejects.reason().len() <= 4_000);
         let mut tracker = GapTracker::new(venue);
         for _ in 0..2 {
             tracker.observe_rows(&rows, &mut Vec::new(), &mut |_| ());

@@ -47,7 +47,7 @@ pub(super) fn decode(market: Market, body: &[u8], meta: &RestMeta, rows: &mut Ro
     match meta.channel.as_str() {
         "token" => Ok(Decoded::Control),
         "symbols" => {
-            rows.listed(listing::parse(market, body)?);
+            rows.add_listing(listing::parse(market, body)?);
             Ok(Decoded::Symbols)
         }
         "depth_snapshot" => {

@@ -134,7 +134,7 @@ pub(crate) fn stamps(dir: &Path) -> anyhow::Result<Stamps> {
 pub(crate) fn write(args: &Args) -> anyhow::Result<()> {
     let cfg = config(&args.dir)?;
     let mut log = LogWriter::open(&cfg.capture.wal_dir(VENUE), cfg.capture.log_options())?;
-    let ringer = log.ringer();
+    let notifier = log.notifier();
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut ids = vec![0_u64; args.symbols];
     let mut prices = vec![5_000_000_i64; args.symbols];
@@ -182,7 +182,7 @@ pub(crate) fn write(args: &Args) -> anyhow::Result<()> {
             }
             log.append(&Append { ts_recv_ns: now.wall_ns, conn: 1, kind: Kind::Data, flags: 0, payload: &frame })?;
         }
-        ringer.ring();
+        notifier.notify();
     }
     log.close()?;
     let mut out = BufWriter::new(std::fs::File::create(args.dir.join(STAMPS))?);

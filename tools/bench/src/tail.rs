@@ -32,10 +32,10 @@ const SECONDS: u64 = 5;
 
 fn write(dir: &Path, per_s: u64) -> anyhow::Result<()> {
     let mut log = LogWriter::open(dir, options(SyncPolicy::INTERVAL_DEFAULT))?;
-    let ringer = log.ringer();
+    let notifier = log.notifier();
     paced(per_s, |payload, now| {
         log.append(&Append { ts_recv_ns: now, conn: 1, kind: Kind::Data, flags: 0, payload })?;
-        ringer.ring();
+        notifier.notify();
         Ok(())
     })?;
     log.close()?;

@@ -25,7 +25,7 @@ pub enum Exit {
     /// Records are missing inside the log; each lost range is named.
     Lost = 2,
     /// Records are missing that were known to be on disk.
-    LostBelowDurable = 3,
+    DurableLost = 3,
     /// Something cannot be read at all, or the command was wrong.
     Unreadable = 4,
 }
@@ -33,7 +33,7 @@ pub enum Exit {
 impl Exit {
     /// What one lost range makes of a log.
     fn of(lost: &wal_format::LostRange) -> Exit {
-        if lost.below_durable { Exit::LostBelowDurable } else { Exit::Lost }
+        if lost.below_durable { Exit::DurableLost } else { Exit::Lost }
     }
 }
 

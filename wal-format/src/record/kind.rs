@@ -89,6 +89,6 @@ pub mod flags {
     pub const CLAMPED: u8 = 2;
     /// Received on the second of two redundant lines.
     pub const SECOND_LINE: u8 = 4;
-    /// Of a HOLE: what is lost from its number on had been announced as durable.
-    pub const BELOW_DURABLE: u8 = 8;
+    /// HOLE only: records lost from this seq on had already been reported durable.
+    pub const DURABLE_LOST: u8 = 8;
 }

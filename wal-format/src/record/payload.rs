@@ -1,7 +1,7 @@
 //! The payloads that are numbers and no JSON.
 
 use super::SegmentId;
-use crate::layout::{SEAL_BELOW_DURABLE, SEAL_BY_RECOVERY, SEAL_CLEAN_END, SEAL_PAYLOAD_BYTES};
+use crate::layout::{SEAL_BY_RECOVERY, SEAL_CLEAN_END, SEAL_DURABLE_LOST, SEAL_PAYLOAD_BYTES};
 
 /// Wall and monotonic time read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Seal {
             flags |= SEAL_CLEAN_END;
         }
         if self.below_durable {
-            flags |= SEAL_BELOW_DURABLE;
+            flags |= SEAL_DURABLE_LOST;
         }
         let mut bytes = [0; SEAL_PAYLOAD_BYTES];
         bytes[..8].copy_from_slice(&self.next.0.to_le_bytes());
@@ -77,7 +77,7 @@ impl Seal {
             footer_offset: u64::from_le_bytes(*payload.get(8..)?.first_chunk()?),
             by_recovery: flags & SEAL_BY_RECOVERY != 0,
             clean_end: flags & SEAL_CLEAN_END != 0,
-            below_durable: flags & SEAL_BELOW_DURABLE != 0,
+            below_durable: flags & SEAL_DURABLE_LOST != 0,
         })
     }
 }

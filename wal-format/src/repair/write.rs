@@ -72,7 +72,7 @@ pub(super) fn write_hole(file: &File, initial: u32, ts: u64, hole: &HoleSpan) ->
     // Last piece first: whatever a crash leaves, the first one still leads to valid records.
     for (at, bytes) in pieces.into_iter().rev() {
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
-        let flags = if hole.below_durable { flags::BELOW_DURABLE } else { 0 };
+        let flags = if hole.below_durable { flags::DURABLE_LOST } else { 0 };
         let head = record::encode_hole(initial, hole.from, ts, flags, bytes).ok_or_else(impossible)?;
         write_record(file, at, &head)?;
     }

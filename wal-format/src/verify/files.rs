@@ -161,7 +161,7 @@ fn of_epoch(dir: &Path, ends: &Ends, quiet: bool) -> Option<FileReport> {
                 }
                 if let Some(last) = state.last_seq.filter(|last| *last >= next && quiet) {
                     report.fault(
-                        Severity::BelowDurable,
+                        Severity::DurableLost,
                         0,
                         format!("the log was closed at {last} and ends before {next}: the records between are lost"),
                     );
@@ -195,7 +195,7 @@ fn of_control(dir: &Path, ends: &Ends, quiet: bool) -> Option<FileReport> {
         let lost = |last: Option<Seq>| last.filter(|last| *last >= next);
         if let Some(last) = lost(page.durable_of(next.epoch())) {
             let what = format!("{last} was announced as durable, the log ends before {next}");
-            report.fault(Severity::BelowDurable, 0, what);
+            report.fault(Severity::DurableLost, 0, what);
         } else if let Some(last) = lost(page.committed_of(next.epoch())) {
             report.fault(Severity::Damage, 0, format!("{last} was committed, the log ends before {next}"));
         }

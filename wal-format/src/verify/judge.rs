@@ -221,7 +221,7 @@ fn data_crc(source: &Source, end: u64) -> Result<u32, ReadError> {
     Ok(hasher.finalize())
 }
 
-/// Raises a lost range to `BelowDurable` where somebody vouched for what is lost.
+/// Raises a lost range to `DurableLost` where somebody vouched for what is lost.
 pub(super) fn below_durable(
     report: &mut SegmentReport,
     walk: &Walk,
@@ -243,7 +243,7 @@ pub(super) fn below_durable(
         if by_footer || by_sync || by_control || gap.span.below_durable {
             for fault in &mut report.faults {
                 if fault.offset == gap.span.offset && fault.severity == Severity::Damage {
-                    fault.severity = Severity::BelowDurable;
+                    fault.severity = Severity::DurableLost;
                     fault.what.push_str("; they were known to be on disk");
                 }
             }
@@ -251,6 +251,6 @@ pub(super) fn below_durable(
     }
     let cut_off = footer.is_some_and(|footer| footer.synced && footer.end_offset > walk.end) && walk.seal.is_none();
     if cut_off {
-        report.fault(Severity::BelowDurable, walk.end, "the end of the segment is lost; it was known to be on disk");
+        report.fault(Severity::DurableLost, walk.end, "the end of the segment is lost; it was known to be on disk");
     }
 }

@@ -13,7 +13,7 @@ pub enum Severity {
     /// Bytes are damaged, or records are missing; the rest can be read.
     Damage,
     /// Records are missing that were known to be on disk.
-    BelowDurable,
+    DurableLost,
     /// A segment cannot be read at all.
     Unreadable,
 }

@@ -51,7 +51,7 @@ pub(super) fn decode(message: &Message<'_>, frame: &[u8], rows: &mut Rows) -> Re
                 match read() {
                     Ok(trade) => rows.trades.push(trade),
                     Err(err) => {
-                        rows.odd.note(Some(row.symbol), &format!("item {}: {err}", n + 1));
+                        rows.rejects.note(Some(row.symbol), &format!("item {}: {err}", n + 1));
                         odd.get_or_insert(err);
                     }
                 }

@@ -212,12 +212,12 @@ fn new_words_of_an_entry_are_none_of_our_business_and_a_refusal_is_no_listing() 
     let listing = |entry: &str| of(Market::Usdm).rest.parse_listing(format!(r#"{{"symbols":[{entry}]}}"#).as_bytes());
     let good = r#"{"symbol":"X币USDT","status":"NEW_WORD","baseAsset":"X币","quoteAsset":"USDT","contractType":"TRADIFI_PERPETUAL","onboardDate":1,"more":{"a":[1]},"filters":[{"filterType":"NEW"},{"filterType":"PRICE_FILTER","tickSize":"0.10"}]}"#;
     let listed = listing(good).unwrap();
-    assert!(listed.odd.is_empty(), "{:?}", listed.odd);
+    assert!(listed.rejects.is_empty(), "{:?}", listed.rejects);
     let symbols = listed.symbols;
     assert_eq!((symbols[0].trading, symbols[0].kind), (false, SymbolKind::Perpetual));
     assert_eq!((symbols[0].tick_size.unwrap().to_string(), symbols[0].lot_size), ("0.1".to_owned(), None));
     let pending = listing(&good.replace("TRADIFI_PERPETUAL", "")).unwrap();
-    assert!(pending.odd.is_empty() && pending.symbols[0].kind == SymbolKind::Perpetual, "{:?}", pending.odd);
+    assert!(pending.rejects.is_empty() && pending.symbols[0].kind == SymbolKind::Perpetual, "{:?}", pending.rejects);
     assert!(listing(&good.replace("symbol\"", "simbol\"")).is_err(), "no entry has a name");
     for refusal in [r#"{"code":-1003,"msg":"Too many requests"}"#, r#"{"symbols":{}}"#, r#"{"symbols":null}"#, "[]", ""]
     {

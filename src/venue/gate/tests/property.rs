@@ -22,7 +22,7 @@ fn throw_at(market: Market, payload: &[u8]) {
         let first = first.or(rows.depth.first().map(|r| r.symbol)).or(rows.tickers.first().map(|r| r.symbol));
         let first = first.or(rows.liquidations.first().map(|r| r.symbol));
         // Where items are left out, the first row need not be of the first item.
-        let whole = rows.odd.is_empty();
+        let whole = rows.rejects.is_empty();
         if let Some(first) = first.or(rows.venue_klines.first().map(|r| r.symbol)).filter(|_| whole) {
             assert_eq!(rows.symbols.name(first).as_bytes(), key.symbol, "{}", String::from_utf8_lossy(payload));
         }

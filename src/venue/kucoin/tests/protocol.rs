@@ -339,7 +339,7 @@ fn a_refusal_is_no_listing_and_new_words_of_an_entry_are_none_of_our_business() 
     assert!(of(Market::Futures).rest.parse_listing(refused.as_bytes()).is_err());
     let spot = r#"{"code":"200000","data":[{"symbol":"A-B","baseCurrency":"A","quoteCurrency":"B","enableTrading":false,"tradingStartTime":1767225600000,"priceIncrement":"0.10","baseIncrement":"","assetClass":"new"}]}"#;
     let listing = of(Market::Spot).rest.parse_listing(spot.as_bytes()).unwrap();
-    assert!(listing.odd.is_empty(), "{:?}", listing.odd);
+    assert!(listing.rejects.is_empty(), "{:?}", listing.rejects);
     let pair = &listing.symbols[0];
     assert_eq!((pair.listing_time_ms, pair.lot_size), (Some(1_767_225_600_000), None));
     assert_eq!((pair.tick_size.unwrap().to_string(), pair.trading), ("0.1".to_owned(), false));

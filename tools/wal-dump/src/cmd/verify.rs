@@ -58,7 +58,7 @@ pub fn exit_of(worst: Option<Severity>) -> Exit {
         None => Exit::Clean,
         Some(Severity::TornTail) => Exit::TornTail,
         Some(Severity::Damage) => Exit::Lost,
-        Some(Severity::BelowDurable) => Exit::LostBelowDurable,
+        Some(Severity::DurableLost) => Exit::DurableLost,
         Some(Severity::Unreadable) => Exit::Unreadable,
     }
 }
@@ -68,7 +68,7 @@ fn summary(exit: Exit) -> &'static str {
         Exit::Clean => "clean",
         Exit::TornTail => "whole, except that the end is open",
         Exit::Lost => "damaged",
-        Exit::LostBelowDurable => "records are lost that were known to be on disk",
+        Exit::DurableLost => "records are lost that were known to be on disk",
         Exit::Unreadable => "not everything can be read",
     }
 }
@@ -77,7 +77,7 @@ fn name(severity: Severity) -> &'static str {
     match severity {
         Severity::TornTail => "open",
         Severity::Damage => "damage",
-        Severity::BelowDurable => "LOST",
+        Severity::DurableLost => "LOST",
         Severity::Unreadable => "UNREADABLE",
     }
 }
