@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::counts::Counts;
-use super::error::{Answer, Failed, Refusal};
+use super::error::{ApiError, ApiResult, Failed};
 use super::looks::{QualityLooks, SystemLooks};
 use super::weights::Weights;
 use super::ws::Dispatcher;
@@ -52,7 +52,7 @@ pub(crate) fn app(
     shutdown: Shutdown,
 ) -> Shared {
     let cfg = config.api.clone();
-    let gate = server::gate(cfg.listen, &cfg.hosts, &cfg.cors_origins, access.asks());
+    let gate = server::gate(cfg.listen, &cfg.hosts, &cfg.cors_origins, access.requires_token());
     let supervisor = status.supervisor();
     let dispatcher = hub.clone().map(|hub| Dispatcher::start(hub, supervisor.clone(), shutdown.clone()));
     if let Some(held) = dispatcher.as_ref().map(Arc::downgrade) {
@@ -80,8 +80,8 @@ pub(crate) fn app(
 
 impl App {
     /// The hub, or that there is none.
-    pub fn hub(&self) -> Answer<Arc<KlineHub>> {
-        self.hub.clone().ok_or_else(Refusal::no_candles)
+    pub fn hub(&self) -> ApiResult<Arc<KlineHub>> {
+        self.hub.clone().ok_or_else(ApiError::no_candles)
     }
 }
 
@@ -89,13 +89,13 @@ impl App {
 pub(crate) async fn blocking<T: Send + 'static>(
     app: &App,
     work: impl FnOnce() -> Result<T, Failed> + Send + 'static,
-) -> Answer<T> {
+) -> ApiResult<T> {
     // Closed never: the semaphore lives as long as the app.
-    let _permit = app.reads.acquire().await.map_err(|err| Refusal::internal(&err))?;
+    let _permit = app.reads.acquire().await.map_err(|err| ApiError::internal(&err))?;
     let supervisor = app.status.supervisor().clone();
     match supervise::blocking(move || supervisor.attempt(Task::Client, "", work)).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(why)) => Err(Refusal::internal(&*why)),
-        Err(panicked) => Err(Refusal::internal(&panicked)),
+        Ok(Err(why)) => Err(ApiError::internal(&*why)),
+        Err(panicked) => Err(ApiError::internal(&panicked)),
     }
 }

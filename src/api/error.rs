@@ -1,4 +1,4 @@
-//! What is answered to a request that cannot be: the exchange's body `{"code":-1121,"msg":"Invalid symbol."}` with
+//! Error responses: the exchange's body `{"code":-1121,"msg":"Invalid symbol."}` with
 //! its HTTP status (Binance API documentation, "Error codes"). Our own paths use the same shape.
 
 use std::error::Error;
@@ -8,20 +8,20 @@ use axum::response::{IntoResponse, Response};
 
 use super::json::json_text;
 
-/// A refusal.
+/// An error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     pub status: StatusCode,
     pub code: i32,
     pub msg: String,
 }
 
-pub(super) type Answer<T> = Result<T, Refusal>;
+pub(super) type ApiResult<T> = Result<T, ApiError>;
 
 /// Why a response could not be made: logged, never branched on.
 pub(super) type Failed = Box<dyn Error + Send + Sync>;
 
-impl Refusal {
+impl ApiError {
     pub fn new(code: i32, msg: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, code, msg: msg.into() }
     }
@@ -71,7 +71,7 @@ impl Refusal {
     }
 
     /// -1023, of futures; spot has nothing between such times.
-    pub(crate) fn start_behind_end() -> Self {
+    pub(crate) fn start_after_end() -> Self {
         Self::new(-1023, "Start time is greater than end time.")
     }
 
@@ -95,16 +95,16 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status, [(header::CONTENT_TYPE, "application/json;charset=UTF-8")], self.body()).into_response()
     }
 }
 
 /// As the exchange answers to paths it does not know; below its own paths with what there is.
-pub(super) async fn nothing(method: Method, uri: Uri) -> Refusal {
+pub(super) async fn nothing(method: Method, uri: Uri) -> ApiError {
     let path = uri.path();
     let shaped = ["/api/", "/fapi/", "/dapi/", "/sapi/", "/futures/", "/ws-"].iter().any(|p| path.starts_with(p));
     let why = if shaped { ": candles and trades are served here, see /v1/openapi.json" } else { "" };
-    Refusal::with(StatusCode::NOT_FOUND, -5000, format!("Path {path}, Method {method} is invalid{why}"))
+    ApiError::with(StatusCode::NOT_FOUND, -5000, format!("Path {path}, Method {method} is invalid{why}"))
 }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tower_http::compression::CompressionLayer;
 
 use super::app::Shared;
-use super::error::Refusal;
+use super::error::ApiError;
 use super::time::now_ms;
 use super::weights::weight;
 use net::server::{self, group};
@@ -32,7 +32,7 @@ async fn check(State(app): State<Shared>, request: Request, next: Next) -> Respo
     app.counts.request();
     let (parts, body) = request.into_parts();
     if let Err((status, why)) = server::check(&app.gate, &parts) {
-        return Refusal::with(status, -1002, why).into_response();
+        return ApiError::with(status, -1002, why).into_response();
     }
     let request = Request::from_parts(parts, body);
     let listed = request.headers().get(header::ORIGIN).filter(|o| app.gate.lists(o.as_bytes())).cloned();
@@ -52,15 +52,19 @@ async fn check(State(app): State<Shared>, request: Request, next: Next) -> Respo
     response
 }
 
-fn refused(app: &Shared, request: &Request) -> Option<Refusal> {
+fn refused(app: &Shared, request: &Request) -> Option<ApiError> {
     let headers = request.headers();
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     // Of a body without a length nobody knows the end.
     if length.is_some_and(|n| n > app.cfg.max_body_bytes) || headers.contains_key(header::TRANSFER_ENCODING) {
-        return Some(Refusal::with(StatusCode::PAYLOAD_TOO_LARGE, -1101, "Request body is too large."));
+        return Some(ApiError::with(StatusCode::PAYLOAD_TOO_LARGE, -1101, "Request body is too large."));
     }
     if !app.access.allows(request.uri(), headers) {
-        return Some(Refusal::with(StatusCode::UNAUTHORIZED, -2015, "Invalid API-key, IP, or permissions for action."));
+        return Some(ApiError::with(
+            StatusCode::UNAUTHORIZED,
+            -2015,
+            "Invalid API-key, IP, or permissions for action.",
+        ));
     }
     None
 }
@@ -78,7 +82,7 @@ async fn counted(app: &Shared, request: Request, next: Next) -> Response {
         app.counts.limited();
         let limit = app.cfg.weight_per_minute;
         let text = format!("Too many requests; current limit is {limit} request weight per 1 MINUTE.");
-        let mut response = Refusal::with(StatusCode::TOO_MANY_REQUESTS, -1003, text).into_response();
+        let mut response = ApiError::with(StatusCode::TOO_MANY_REQUESTS, -1003, text).into_response();
         let left_s = 60 - now.rem_euclid(60_000) / 1_000;
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(left_s));
         response

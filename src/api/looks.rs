@@ -11,8 +11,8 @@ const FRESH: Duration = Duration::from_secs(1);
 /// The last look.
 #[derive(Default)]
 pub(super) struct SystemLooks {
-    /// Held by whoever looks.
-    pub looking: tokio::sync::Mutex<()>,
+    /// Held by the one request that looks.
+    pub lock: tokio::sync::Mutex<()>,
     last: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
@@ -29,11 +29,11 @@ impl SystemLooks {
     }
 }
 
-/// Manifests that were read, and whoever reads now.
+/// Manifests that were read.
 #[derive(Default)]
 pub(super) struct QualityLooks {
-    /// Held by whoever reads.
-    pub looking: tokio::sync::Mutex<()>,
+    /// Held by the one request that reads.
+    pub lock: tokio::sync::Mutex<()>,
     /// What was read.
     pub read: Reports,
 }

@@ -8,7 +8,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::app::{Shared, blocking};
-use super::error::{Answer, Refusal};
+use super::error::{ApiError, ApiResult};
 use super::json::{json as answer, json_text};
 use super::params::Params;
 use super::text;
@@ -38,7 +38,7 @@ async fn status(State(app): State<Shared>) -> impl IntoResponse {
     axum::Json(app.status.snapshot())
 }
 
-async fn venues(app: State<Shared>) -> Answer<Response> {
+async fn venues(app: State<Shared>) -> ApiResult<Response> {
     let hub = app.hub()?;
     let all = hub.registry().all();
     let mut venues: Vec<Value> = Vec::new();
@@ -49,7 +49,7 @@ async fn venues(app: State<Shared>) -> Answer<Response> {
     Ok(axum::Json(venues).into_response())
 }
 
-async fn symbols(app: State<Shared>, params: Params) -> Answer<Response> {
+async fn symbols(app: State<Shared>, params: Params) -> ApiResult<Response> {
     let hub = app.hub()?;
     let wanted = venue(&hub, &params)?;
     let mut out: Vec<Value> = Vec::new();
@@ -73,45 +73,45 @@ async fn symbols(app: State<Shared>, params: Params) -> Answer<Response> {
 }
 
 /// `venue`, when it is one that has symbols or a feed.
-fn venue(hub: &KlineHub, params: &Params) -> Answer<Option<String>> {
+fn venue(hub: &KlineHub, params: &Params) -> ApiResult<Option<String>> {
     let Some(venue) = params.get("venue")? else { return Ok(None) };
     let known = hub.stats().feeds.contains_key(venue) || hub.registry().all().iter().any(|s| s.venue == venue);
-    if known { Ok(Some(venue.to_owned())) } else { Err(Refusal::value("venue")) }
+    if known { Ok(Some(venue.to_owned())) } else { Err(ApiError::value("venue")) }
 }
 
 /// `venue`, `symbols` and `intervals`, the last two with commas between.
-pub(super) fn filter(hub: &KlineHub, params: &Params) -> Answer<Filter> {
+pub(super) fn filter(hub: &KlineHub, params: &Params) -> ApiResult<Filter> {
     let venue = venue(hub, params)?;
     let symbols: Option<Vec<String>> = params.get("symbols")?.map(|s| s.split(',').map(str::to_owned).collect());
     if let Some(symbols) = &symbols {
         let all = hub.registry().all();
         let known = |s: &String| all.iter().any(|e| e.symbol == *s && venue.as_ref().is_none_or(|v| *v == e.venue));
         if !symbols.iter().all(known) {
-            return Err(Refusal::symbol());
+            return Err(ApiError::symbol());
         }
     }
     let intervals = match params.get("intervals")? {
         None => None,
         Some(list) => {
-            let each = list.split(',').map(|i| Interval::parse(i).ok_or_else(Refusal::interval));
-            Some(each.collect::<Answer<Vec<_>>>()?)
+            let each = list.split(',').map(|i| Interval::parse(i).ok_or_else(ApiError::interval));
+            Some(each.collect::<ApiResult<Vec<_>>>()?)
         }
     };
     Ok(Filter { venue, symbols, intervals })
 }
 
 /// Times under either of two names: ours, and those of exchange clients.
-fn range(params: &Params) -> Answer<(Option<i64>, Option<i64>)> {
+fn range(params: &Params) -> ApiResult<(Option<i64>, Option<i64>)> {
     let (start, end) = (params.time_us("start")?, params.time_us("end")?);
     if start.zip(end).is_some_and(|(s, e)| s > e) {
-        return Err(Refusal::new(-1128, "start is later than end."));
+        return Err(ApiError::new(-1128, "start is later than end."));
     }
     Ok((start, end))
 }
 
-async fn klines(app: State<Shared>, params: Params) -> Answer<Response> {
+async fn klines(app: State<Shared>, params: Params) -> ApiResult<Response> {
     let hub = app.hub()?;
-    let venue: VenueId = params.need("venue")?.parse().map_err(|_| Refusal::value("venue"))?;
+    let venue: VenueId = params.need("venue")?.parse().map_err(|_| ApiError::value("venue"))?;
     // Other venues spell symbols in other ways: whatever is registered, or stored, is one.
     let symbol = params.need("symbol")?.to_owned();
     let interval = params.interval()?;
@@ -129,7 +129,7 @@ async fn klines(app: State<Shared>, params: Params) -> Answer<Response> {
         Ok(Some(array(bars.iter().map(|b| text::object(&query.venue, &name, interval, &b.bar, Some(b.source))))))
     })
     .await?;
-    body.map(answer).ok_or_else(Refusal::symbol)
+    body.map(answer).ok_or_else(ApiError::symbol)
 }
 
 /// A JSON array.
@@ -138,7 +138,7 @@ fn array(objects: impl Iterator<Item = String>) -> String {
 }
 
 /// All open bars of one instant.
-async fn snapshot(app: State<Shared>, params: Params) -> Answer<Response> {
+async fn snapshot(app: State<Shared>, params: Params) -> ApiResult<Response> {
     let hub = app.hub()?;
     let filter = filter(&hub, &params)?;
     let body = blocking(&app, move || {
@@ -160,7 +160,7 @@ async fn snapshot(app: State<Shared>, params: Params) -> Answer<Response> {
     Ok(answer(body))
 }
 
-async fn gaps(app: State<Shared>, params: Params) -> Answer<Response> {
+async fn gaps(app: State<Shared>, params: Params) -> ApiResult<Response> {
     let hub = app.hub()?;
     let venue = venue(&hub, &params)?;
     let interval = match params.get("interval")? {
@@ -185,6 +185,6 @@ async fn gaps(app: State<Shared>, params: Params) -> Answer<Response> {
     Ok(answer(body))
 }
 
-async fn stats(app: State<Shared>) -> Answer<Response> {
+async fn stats(app: State<Shared>) -> ApiResult<Response> {
     Ok(axum::Json(app.hub()?.stats()).into_response())
 }

@@ -1,4 +1,5 @@
-//! What can be seen of both services from the outside: their logs, and their own status over HTTP. Read by `tapedeck status`, the demo and the page; takes no lock and disturbs nobody.
+//! Both services from the outside: their logs, and their own status over HTTP. Read by `tapedeck status`, the demo and the
+//! page; takes no lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -19,14 +20,14 @@ use net::server::Access;
 use ops::BoxFuture;
 use ops::status::{Status, VenueStatus};
 
-/// How long a service may take to accept a connection, to say something, and to say all of it.
+/// How long a service may take to accept a connection, to send a first byte, and to send the whole response.
 const CONNECT: Duration = Duration::from_millis(500);
 const ANSWER: Duration = Duration::from_secs(1);
 const WHOLE: Duration = Duration::from_secs(5);
 /// Longest answer read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// What can be said of one log from the outside.
+/// The state of one log.
 #[derive(Debug, Serialize)]
 pub struct LogStatus {
     /// Venue.
@@ -98,29 +99,29 @@ pub fn log_status(cfg: &Capture, venue: VenueId) -> LogStatus {
     s
 }
 
-/// Why nothing is known of a service.
+/// Why a service has no status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unknown {
+pub enum StatusError {
     /// Nothing answers there.
-    Silent(SocketAddr),
-    /// It answers with another HTTP status than 200; for 401 with why no token that it takes was shown.
+    Unreachable(SocketAddr),
+    /// Another HTTP status than 200; for 401 with a hint about the token.
     Status(SocketAddr, u16, String),
-    /// What answers is not ours.
-    Strange(SocketAddr),
+    /// Another program answers.
+    NotTapedeck(SocketAddr),
 }
 
-impl std::fmt::Display for Unknown {
+impl std::fmt::Display for StatusError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Unknown::Silent(at) => write!(f, "not answering at http://{at}"),
-            Unknown::Status(at, 401, why) => write!(f, "needs a token at http://{at}: {why}"),
-            Unknown::Status(at, status, _) => write!(f, "answers with HTTP status {status} at http://{at}"),
-            Unknown::Strange(at) => write!(f, "something that is not ours answers at http://{at}"),
+            StatusError::Unreachable(at) => write!(f, "not answering at http://{at}"),
+            StatusError::Status(at, 401, why) => write!(f, "needs a token at http://{at}: {why}"),
+            StatusError::Status(at, status, _) => write!(f, "answers with HTTP status {status} at http://{at}"),
+            StatusError::NotTapedeck(at) => write!(f, "another program answers at http://{at}; expected Tapedeck"),
         }
     }
 }
 
-/// The status of every collector that answers; each gets one request, however many venues it records.
+/// The status of every collector that answers; one request to each, whatever the number of its venues.
 pub async fn collectors(cfg: &Capture) -> Vec<Status> {
     let mut all = Vec::new();
     for at in addresses(cfg) {
@@ -133,7 +134,7 @@ fn addresses(cfg: &Capture) -> BTreeSet<SocketAddr> {
     cfg.venues.keys().filter_map(|v| ops::status::address(&cfg.wal_root(), *v)).collect()
 }
 
-/// Why candles did not simply go on, by venue, as the running compactor reports it.
+/// Why candles were interrupted, by venue, as the running compactor reports it.
 pub async fn candle_breaks(api: &Settings) -> Vec<(String, String)> {
     let Ok(stats) = Service::compactor(api).json::<serde_json::Value>("/v1/klines/stats").await else {
         return Vec::new();
@@ -146,7 +147,7 @@ pub async fn candle_breaks(api: &Settings) -> Vec<(String, String)> {
     reports.collect()
 }
 
-/// Why `/health` of the services that run is red, by service; nothing of those that are well.
+/// Why `/health` of running services is red, by service.
 pub async fn problems(cfg: &Capture, api: &Settings) -> BTreeMap<&'static str, Vec<String>> {
     let mut all: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let services = addresses(cfg).into_iter().map(|at| ("collector", Service::collector(at)));
@@ -167,60 +168,63 @@ pub fn by_venue(collectors: Vec<Status>) -> BTreeMap<VenueId, VenueStatus> {
 /// The compactor's own status.
 ///
 /// # Errors
-/// Why there are none: it does not answer within a second, or not us.
-pub async fn compactor(api: &Settings) -> Result<serde_json::Value, Unknown> {
+/// When the compactor does not respond, rejects the token, or is not Tapedeck.
+pub async fn compactor(api: &Settings) -> Result<serde_json::Value, StatusError> {
     let status = Service::compactor(api).status::<serde_json::Value>().await?;
-    if status.is_object() { Ok(status) } else { Err(Unknown::Strange(reachable(api.listen))) }
+    if status.is_object() { Ok(status) } else { Err(StatusError::NotTapedeck(reachable(api.listen))) }
 }
 
-/// True when `/v1/status` at `listen`, an address of this configuration, is answered as one of ours would.
+/// True when a Tapedeck service answers `/v1/status` at `listen`, an address of this configuration.
 pub async fn is_ours(api: &Settings, listen: SocketAddr) -> bool {
     let service = if listen == api.listen { Service::compactor(api) } else { Service::collector(listen) };
     match service.status::<serde_json::Value>().await {
         Ok(status) => status.is_object(),
-        // Whose token this shell does not know.
-        Err(Unknown::Status(_, 401, _)) => api.token_env.is_some() || api.token_file.is_some(),
+        // This shell lacks the token.
+        Err(StatusError::Status(_, 401, _)) => api.token_env.is_some() || api.token_file.is_some(),
         Err(_) => false,
     }
 }
 
-/// A service that takes requests.
+/// A running service.
 struct Service {
     at: SocketAddr,
     access: Access,
-    /// Why requests go without a token.
-    tokenless: String,
+    /// What to do after a 401.
+    auth_hint: String,
 }
 
 impl Service {
     fn collector(at: SocketAddr) -> Service {
-        Service { at, access: Access::default(), tokenless: "a collector of ours does not".to_owned() }
+        Service {
+            at,
+            access: Access::default(),
+            auth_hint: "a Tapedeck collector needs no token; another program may be listening".to_owned(),
+        }
     }
 
     /// Shows the token that the configuration names.
     fn compactor(api: &Settings) -> Service {
-        let (access, tokenless) = match api.access() {
-            Ok(access) if access.asks() => (access, "the one of [api] is not the one it needs".to_owned()),
-            Ok(access) => (access, "[api] names none".to_owned()),
+        let (access, auth_hint) = match api.access() {
+            Ok(access) if access.requires_token() => (access, "the token from [api] was rejected".to_owned()),
+            Ok(access) => (access, "set [api] token_env or token_file".to_owned()),
             Err(err) => (Access::default(), ops::chain(&err).replace('\n', ";")),
         };
-        Service { at: reachable(api.listen), access, tokenless }
+        Service { at: reachable(api.listen), access, auth_hint }
     }
 
-    async fn status<T: serde::de::DeserializeOwned>(&self) -> Result<T, Unknown> {
+    async fn status<T: serde::de::DeserializeOwned>(&self) -> Result<T, StatusError> {
         self.json("/v1/status").await
     }
 
-    async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Unknown> {
+    async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, StatusError> {
         match self.request(path).await {
-            None => Err(Unknown::Silent(self.at)),
-            Some((200, body)) => serde_json::from_slice(&body).map_err(|_| Unknown::Strange(self.at)),
-            Some((status, _)) => Err(Unknown::Status(self.at, status, self.tokenless.clone())),
+            None => Err(StatusError::Unreachable(self.at)),
+            Some((200, body)) => serde_json::from_slice(&body).map_err(|_| StatusError::NotTapedeck(self.at)),
+            Some((status, _)) => Err(StatusError::Status(self.at, status, self.auth_hint.clone())),
         }
     }
 
-    /// Status and body of the answer for `path`, when it comes in time. One that says a byte now and then is no better
-    /// than one that says nothing.
+    /// Status and body of the response for `path`; `None` without a whole one in time.
     fn request<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Option<(u16, Vec<u8>)>> {
         Box::pin(async move {
             let mut dialer = Dialer::new(None);
@@ -276,20 +280,20 @@ mod tests {
             serve("authorization: Bearer 0123456789abcdef\r\n", "401 Unauthorized\r\n\r\n{\"code\":-2015}");
         let with = config(at, &format!("token_file = {:?}", file.display().to_string()));
         assert!(compactor(&with).await.unwrap().get("venues").is_some());
-        // Without the token the refusal is reported with why; its JSON is not taken for a status.
+        // Without the token the 401 is reported with a hint; its JSON is not taken for a status.
         let why = compactor(&config(at, "")).await.unwrap_err();
-        assert_eq!(why, Unknown::Status(at, 401, "[api] names none".into()));
+        assert_eq!(why, StatusError::Status(at, 401, "set [api] token_env or token_file".into()));
         assert!(why.to_string().contains("needs a token"), "{why}");
         assert_eq!(server.join().unwrap().len(), 2);
     }
 
     #[tokio::test]
-    async fn what_is_not_ours_is_distinguished_from_what_is_silent() {
+    async fn another_program_is_distinguished_from_an_unreachable_service() {
         let (at, server) = serve("never", "200 OK\r\n\r\n<html>");
-        assert_eq!(compactor(&config(at, "")).await.unwrap_err(), Unknown::Strange(at));
+        assert_eq!(compactor(&config(at, "")).await.unwrap_err(), StatusError::NotTapedeck(at));
         assert!(!is_ours(&config(at, ""), at).await);
         drop(server.join().unwrap());
-        assert_eq!(compactor(&config(at, "")).await.unwrap_err(), Unknown::Silent(at));
+        assert_eq!(compactor(&config(at, "")).await.unwrap_err(), StatusError::Unreachable(at));
         // What is reported can be opened.
         let everywhere = config(SocketAddr::new([0, 0, 0, 0].into(), at.port()), "insecure = true");
         assert_eq!(compactor(&everywhere).await.unwrap_err().to_string(), format!("not answering at http://{at}"));

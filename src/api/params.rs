@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 
-use super::error::{Answer, Refusal};
+use super::error::{ApiError, ApiResult};
 use super::text::{Unit, intervals};
 use model::interval::Interval;
 
@@ -21,11 +21,11 @@ const HOUR_US: i64 = 3_600_000_000;
 pub(super) struct Params(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query: Result<Query<Vec<(String, String)>>, QueryRejection> = Query::from_request_parts(parts, state).await;
-        query.map(|q| Self(q.0)).map_err(|_| Refusal::new(-1100, "Illegal characters found in a parameter."))
+        query.map(|q| Self(q.0)).map_err(|_| ApiError::new(-1100, "Illegal characters found in a parameter."))
     }
 }
 
@@ -33,9 +33,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 pub(super) struct SpotUnit(pub Unit);
 
 impl<S: Send + Sync> FromRequestParts<S> for SpotUnit {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let word = parts.headers.get("x-mbx-time-unit").map(|v| v.to_str().unwrap_or_default());
         word.map_or(Ok(Self(Unit::Ms)), |word| Unit::parse(word).map(Self))
     }
@@ -43,53 +43,53 @@ impl<S: Send + Sync> FromRequestParts<S> for SpotUnit {
 
 impl Params {
     /// The value of a parameter; -1105 when it was sent without one.
-    pub fn get(&self, name: &str) -> Answer<Option<&str>> {
+    pub fn get(&self, name: &str) -> ApiResult<Option<&str>> {
         match self.0.iter().find(|(n, _)| n == name) {
-            Some((_, value)) if value.is_empty() => Err(Refusal::new(-1105, format!("Parameter '{name}' was empty."))),
+            Some((_, value)) if value.is_empty() => Err(ApiError::new(-1105, format!("Parameter '{name}' was empty."))),
             found => Ok(found.map(|(_, value)| value.as_str())),
         }
     }
 
     /// A parameter that must be there.
-    pub fn need(&self, name: &str) -> Answer<&str> {
+    pub fn need(&self, name: &str) -> ApiResult<&str> {
         match self.0.iter().find(|(n, _)| n == name) {
             Some((_, value)) if !value.is_empty() => Ok(value),
-            _ => Err(Refusal::missing(name)),
+            _ => Err(ApiError::missing(name)),
         }
     }
 
     /// A symbol as the exchange spells it: no small letters. Names in other scripts exist.
-    pub fn symbol(&self, name: &str) -> Answer<&str> {
+    pub fn symbol(&self, name: &str) -> ApiResult<&str> {
         let symbol = self.need(name)?;
         let legal = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "-_.".contains(c) || !c.is_ascii();
         if symbol.chars().count() > 40 || !symbol.chars().all(legal) {
-            return Err(Refusal::characters(name, SYMBOL));
+            return Err(ApiError::characters(name, SYMBOL));
         }
         Ok(symbol)
     }
 
-    pub fn interval(&self) -> Answer<Interval> {
+    pub fn interval(&self) -> ApiResult<Interval> {
         let word = self.need("interval")?;
-        Interval::parse(word).ok_or_else(|| Refusal::interval_of(word, &intervals()))
+        Interval::parse(word).ok_or_else(|| ApiError::interval_of(word, &intervals()))
     }
 
     /// A whole number.
-    pub fn number(&self, name: &str) -> Answer<Option<i64>> {
+    pub fn number(&self, name: &str) -> ApiResult<Option<i64>> {
         let Some(text) = self.get(name)? else { return Ok(None) };
         if text.is_empty() || text.len() > 20 || !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(Refusal::characters(name, NUMBER));
+            return Err(ApiError::characters(name, NUMBER));
         }
-        text.parse().map(Some).map_err(|_| Refusal::value(name))
+        text.parse().map(Some).map_err(|_| ApiError::value(name))
     }
 
     /// A time in ms or us, as us.
-    pub fn time_us(&self, name: &str) -> Answer<Option<i64>> {
+    pub fn time_us(&self, name: &str) -> ApiResult<Option<i64>> {
         let us = |t: i64| if t >= MICROS_FROM { t } else { t * 1_000 };
         Ok(self.number(name)?.map(us))
     }
 
     /// As [`Params::time_us`], for the end of a range of times that are printed in ms: the last us of that ms.
-    pub fn last_us(&self, name: &str) -> Answer<Option<i64>> {
+    pub fn last_us(&self, name: &str) -> ApiResult<Option<i64>> {
         let us = |t: i64| if t >= MICROS_FROM { t } else { t * 1_000 + 999 };
         Ok(self.number(name)?.map(us))
     }
@@ -100,27 +100,27 @@ impl Params {
     }
 
     /// `limit`: absent = `default`; above `max` it is lowered when `clamp`, refused otherwise; 0 is refused.
-    pub fn limit(&self, default: usize, max: usize, clamp: bool) -> Answer<usize> {
+    pub fn limit(&self, default: usize, max: usize, clamp: bool) -> ApiResult<usize> {
         match self.number("limit")? {
             None => Ok(default),
             Some(n) => match usize::try_from(n) {
                 Ok(n) if (1..=max).contains(&n) => Ok(n),
                 Ok(n) if n > max && clamp => Ok(max),
-                _ => Err(Refusal::value("limit")),
+                _ => Err(ApiError::value("limit")),
             },
         }
     }
 
     /// `timeZone`: only one that moves no edge of this interval. Bars of other zones are not kept.
-    pub(crate) fn time_zone(&self, interval: Interval) -> Answer<()> {
+    pub(crate) fn time_zone(&self, interval: Interval) -> ApiResult<()> {
         match self.zone_us()? {
-            Some(shift) if shift % interval.len_us() != 0 => Err(Refusal::value("timeZone")),
+            Some(shift) if shift % interval.len_us() != 0 => Err(ApiError::value("timeZone")),
             _ => Ok(()),
         }
     }
 
     /// `timeZone` as its distance from UTC, us.
-    pub(crate) fn zone_us(&self) -> Answer<Option<i64>> {
+    pub(crate) fn zone_us(&self) -> ApiResult<Option<i64>> {
         let Some(text) = self.get("timeZone")? else { return Ok(None) };
         // A plus sign in a query is a blank.
         let (sign, digits) = match text.trim().strip_prefix('-') {
@@ -129,18 +129,18 @@ impl Params {
         };
         let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
         let (Ok(hours), Ok(minutes)) = (hours.parse::<u8>(), minutes.parse::<u8>()) else {
-            return Err(Refusal::value("timeZone"));
+            return Err(ApiError::value("timeZone"));
         };
         let shift = sign * (i64::from(hours) * HOUR_US + i64::from(minutes) * 60_000_000);
         let known = (-12 * HOUR_US..=14 * HOUR_US).contains(&shift) && (0..60).contains(&minutes);
-        if known { Ok(Some(shift)) } else { Err(Refusal::value("timeZone")) }
+        if known { Ok(Some(shift)) } else { Err(ApiError::value("timeZone")) }
     }
 
     /// `key` as a list, written `["A","B"]`.
-    pub fn list(&self, name: &str) -> Answer<Option<Vec<String>>> {
+    pub fn list(&self, name: &str) -> ApiResult<Option<Vec<String>>> {
         let Some(text) = self.get(name)? else { return Ok(None) };
         let list: Vec<String> = serde_json::from_str(text).map_err(|_| {
-            Refusal::characters(name, "^\\[(\"[A-Z0-9-_.]{1,20}\"(,\"[A-Z0-9-_.]{1,20}\"){0,}){0,1}\\]$")
+            ApiError::characters(name, "^\\[(\"[A-Z0-9-_.]{1,20}\"(,\"[A-Z0-9-_.]{1,20}\"){0,}){0,1}\\]$")
         })?;
         Ok(Some(list))
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::app::{Shared, blocking};
-use super::error::{Answer, Failed, Refusal};
+use super::error::{ApiError, ApiResult, Failed};
 use super::json::json as answer;
 use super::params::Params;
 use super::time::now_ms;
@@ -30,12 +30,12 @@ pub(super) fn router() -> Router<Shared> {
     Router::new().route("/v1/system", get(system)).route("/v1/streams", get(streams))
 }
 
-async fn system(State(app): State<Shared>) -> Answer<Response> {
+async fn system(State(app): State<Shared>) -> ApiResult<Response> {
     if let Some(body) = app.looks.fresh() {
         return Ok(answer(body.to_string()));
     }
     // One looks, the others wait for what it sees; none of them holds a place of those who read candles.
-    let _one = app.looks.looking.lock().await;
+    let _one = app.looks.lock.lock().await;
     if let Some(body) = app.looks.fresh() {
         return Ok(answer(body.to_string()));
     }
@@ -160,10 +160,10 @@ impl ConnectionView {
 }
 
 /// Every stream of one venue with its age, and why one does not flow.
-async fn streams(State(app): State<Shared>, params: Params) -> Answer<Response> {
-    let venue: VenueId = params.need("venue")?.parse().map_err(|_| Refusal::value("venue"))?;
+async fn streams(State(app): State<Shared>, params: Params) -> ApiResult<Response> {
+    let venue: VenueId = params.need("venue")?.parse().map_err(|_| ApiError::value("venue"))?;
     if !app.config.capture.venues.contains_key(&venue) {
-        return Err(Refusal::value("venue"));
+        return Err(ApiError::value("venue"));
     }
     let status = outside::by_venue(outside::collectors(&app.config.capture).await).remove(&venue);
     Ok(answer(json!({"venue": venue.as_str(), "collector": status}).to_string()))

@@ -9,7 +9,7 @@ use wal_format::plain::line;
 use super::config_arg::{ConfigArg, load, need_venues};
 use super::output::print_out;
 use super::runtime::runtime;
-use api::outside::{self, LogStatus, Unknown};
+use api::outside::{self, LogStatus, StatusError};
 use config::Config;
 use config::room::LogRoom;
 use ops::compactor::Snapshot;
@@ -190,7 +190,7 @@ fn memory(cfg: &Config, json: bool) -> anyhow::Result<()> {
     let collectors: Vec<MemoryReport> = collectors.into_iter().filter_map(|c| c.memory).collect();
     let compactor = asked.clone().ok().and_then(|all| serde_json::from_value::<Snapshot>(all).ok()?.memory);
     let silent = [
-        ("collector", collectors.is_empty().then_some(Unknown::Silent(cfg.collector.listen))),
+        ("collector", collectors.is_empty().then_some(StatusError::Unreachable(cfg.collector.listen))),
         ("compactor", asked.err()),
     ];
     let reports: Vec<MemoryReport> = collectors.into_iter().chain(compactor).collect();

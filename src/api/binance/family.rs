@@ -1,6 +1,6 @@
 //! Which venues answer for an API of the exchange, and which symbols they have.
 
-use crate::error::{Answer, Refusal};
+use crate::error::{ApiError, ApiResult};
 use kline::KlineHub;
 use model::VenueId;
 
@@ -22,12 +22,12 @@ pub(super) fn venues(family: Family) -> impl Iterator<Item = &'static str> {
 
 impl FoundSymbol {
     /// The symbol; -1121 for one we do not have.
-    pub fn find(family: Family, hub: &KlineHub, symbol: &str) -> Answer<FoundSymbol> {
+    pub fn find(family: Family, hub: &KlineHub, symbol: &str) -> ApiResult<FoundSymbol> {
         let found = venues(family).find_map(|venue| {
             let index = hub.registry().index(venue, symbol)?;
             Some(FoundSymbol { venue, symbol: symbol.to_owned(), index })
         });
-        found.ok_or_else(Refusal::symbol)
+        found.ok_or_else(ApiError::symbol)
     }
 
     /// Every id of its single trades is of a trade that was made at the market.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::family::{Family, FoundSymbol};
 use crate::app::Shared;
-use crate::error::{Answer, Refusal};
+use crate::error::{ApiError, ApiResult};
 use crate::json::json as body;
 use crate::params::{Params, SpotUnit};
 use crate::text::Unit;
@@ -19,17 +19,20 @@ use crate::time::now_us;
 use kline::{Facts, KlineHub};
 use venue::UNKNOWN;
 
-pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> ApiResult<Response> {
     let hub = app.hub()?;
     // What an account may trade is not kept: an answer that pays no attention to it would be another one.
     if params.get("permissions")?.is_some() {
-        return Err(Refusal::new(-1130, "Data sent for parameter 'permissions' is not valid: they are not kept here."));
+        return Err(ApiError::new(
+            -1130,
+            "Data sent for parameter 'permissions' is not valid: they are not kept here.",
+        ));
     }
     let symbols = chosen(&hub, Family::Spot, &params)?;
     Ok(answer(&app, None, unit, symbols))
 }
 
-pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response> {
+pub(super) async fn usdm(app: State<Shared>, params: Params) -> ApiResult<Response> {
     let hub = app.hub()?;
     let symbols = chosen(&hub, Family::Usdm, &params)?;
     Ok(answer(&app, Some("U_MARGINED"), Unit::Ms, symbols))
@@ -44,7 +47,7 @@ fn answer(app: &State<Shared>, futures: Option<&str>, unit: Unit, symbols: Vec<V
     let limit = app.cfg.weight_per_minute;
     let mut info = json!({
         "timezone": "UTC",
-        "serverTime": unit.of(now_us()),
+        "serverTime": unit.from_us(now_us()),
         "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": limit}],
         "symbols": symbols,
     });
@@ -55,15 +58,15 @@ fn answer(app: &State<Shared>, futures: Option<&str>, unit: Unit, symbols: Vec<V
 }
 
 /// `symbol`, or `symbols`, or all; those of a status.
-fn chosen(hub: &KlineHub, family: Family, params: &Params) -> Answer<Vec<Value>> {
+fn chosen(hub: &KlineHub, family: Family, params: &Params) -> ApiResult<Vec<Value>> {
     let status = status(params)?;
     let found = match (params.get("symbol")?, params.list("symbols")?) {
-        (Some(_), Some(_)) => return Err(Refusal::combination()),
+        (Some(_), Some(_)) => return Err(ApiError::combination()),
         (None, None) => FoundSymbol::all(family, hub),
-        _ if status.is_some() => return Err(Refusal::combination()),
+        _ if status.is_some() => return Err(ApiError::combination()),
         (Some(_), None) => vec![FoundSymbol::find(family, hub, params.symbol("symbol")?)?],
         (None, Some(list)) => {
-            list.iter().map(|symbol| FoundSymbol::find(family, hub, symbol)).collect::<Answer<Vec<_>>>()?
+            list.iter().map(|symbol| FoundSymbol::find(family, hub, symbol)).collect::<ApiResult<Vec<_>>>()?
         }
     };
     let all = params.get("symbol")?.is_none() && params.get("symbols")?.is_none();
@@ -72,7 +75,7 @@ fn chosen(hub: &KlineHub, family: Family, params: &Params) -> Answer<Vec<Value>>
         match listed(hub, found) {
             Some(facts) if status.is_none_or(|s| s == facts.status) => symbols.push(symbol(found, &facts)),
             // Its candles are served; of the rest nobody knows.
-            None if !all => return Err(Refusal::symbol()),
+            None if !all => return Err(ApiError::symbol()),
             _ => {}
         }
     }
@@ -80,11 +83,11 @@ fn chosen(hub: &KlineHub, family: Family, params: &Params) -> Answer<Vec<Value>>
 }
 
 /// `symbolStatus`: which symbols a list is about.
-pub(super) fn status(params: &Params) -> Answer<Option<&str>> {
+pub(super) fn status(params: &Params) -> ApiResult<Option<&str>> {
     match params.get("symbolStatus")? {
         None => Ok(None),
         Some(status @ ("TRADING" | "HALT" | "BREAK")) => Ok(Some(status)),
-        Some(_) => Err(Refusal::value("symbolStatus")),
+        Some(_) => Err(ApiError::value("symbolStatus")),
     }
 }
 

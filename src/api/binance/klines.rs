@@ -12,7 +12,7 @@ use axum::response::Response;
 use super::family::{Family, FoundSymbol, venues};
 use super::info;
 use crate::app::{Shared, blocking};
-use crate::error::{Answer, Failed, Refusal};
+use crate::error::{ApiError, ApiResult, Failed};
 use crate::json::json;
 use crate::params::{Params, SpotUnit};
 use crate::text::{self, Unit};
@@ -20,29 +20,29 @@ use kline::KlineHub;
 use kline::db::HistoryQuery;
 use model::KlineData;
 
-pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> ApiResult<Response> {
     rows(app, &params, "symbol", Family::Spot, unit).await
 }
 
-pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response> {
+pub(super) async fn usdm(app: State<Shared>, params: Params) -> ApiResult<Response> {
     rows(app, &params, "symbol", Family::Usdm, Unit::Ms).await
 }
 
 /// Perpetuals are named like their pair; dated contracts come under `klines` with their own names.
-pub(super) async fn continuous(app: State<Shared>, params: Params) -> Answer<Response> {
+pub(super) async fn continuous(app: State<Shared>, params: Params) -> ApiResult<Response> {
     let contract = params.need("contractType")?;
     let hub = app.hub()?;
     match FoundSymbol::find(Family::Usdm, &hub, params.symbol("pair")?) {
-        Ok(found) if info::contract(&hub, &found) != contract => Err(Refusal::new(
+        Ok(found) if info::contract(&hub, &found) != contract => Err(ApiError::new(
             -1130,
             "Data sent for parameter 'contractType' is not valid: dated contracts have their candles under klines.",
         )),
-        Err(_) if !contract.ends_with("PERPETUAL") => Err(Refusal::value("contractType")),
+        Err(_) if !contract.ends_with("PERPETUAL") => Err(ApiError::value("contractType")),
         _ => rows(app, &params, "pair", Family::Usdm, Unit::Ms).await,
     }
 }
 
-async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, unit: Unit) -> Answer<Response> {
+async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, unit: Unit) -> ApiResult<Response> {
     // As the exchange: a bad interval is reported before an unknown symbol.
     let symbol = params.symbol(name)?.to_owned();
     let interval = params.interval()?;
@@ -56,7 +56,7 @@ async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, u
     }
     let nothing = start_us.zip(end_us).is_some_and(|(start, end)| start > end);
     if nothing && family == Family::Usdm {
-        return Err(Refusal::start_behind_end());
+        return Err(ApiError::start_after_end());
     }
     let hub = app.hub()?;
     let body = blocking(&app, move || {
@@ -86,7 +86,7 @@ async fn rows(app: State<Shared>, params: &Params, name: &str, family: Family, u
         Ok(Some(body))
     })
     .await?;
-    body.map(json).ok_or_else(Refusal::symbol)
+    body.map(json).ok_or_else(ApiError::symbol)
 }
 
 /// Bars of all venues that record this market, those of `first` where several have one: what the archive has is under

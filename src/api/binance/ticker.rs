@@ -1,9 +1,9 @@
-//! `ticker/price`, and the tickers over a time: `ticker/24hr`, `ticker`, `ticker/tradingDay`; why there is no book.
+//! `ticker/price`, and the tickers over a window: `ticker/24hr`, `ticker`, `ticker/tradingDay`; 501 for quotes and books.
 //!
-//! A time is made of whole minutes, as the exchange's own rolling windows are; `openTime` says with which minute it
-//! begins, which is later than requested where recording began later, or lacks trades: nothing is added up over a gap, and
-//! where nothing whole is after one, there is no answer. Time is the venue's as far as it was recorded. A
-//! symbol that does not trade has the price of its last trade and nothing else.
+//! A window is summed from stored one-minute bars, never across a gap in the recording. `openTime` is the requested minute,
+//! or that in which recording began, or the first complete one after the last gap; without one the request is refused
+//! (-1130). A window ends at the newest recorded time of the venue, not at our clock. A symbol without trades in it has its
+//! last price and zero volume.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,7 +12,7 @@ use axum::response::Response;
 use super::family::{Family, FoundSymbol};
 use super::info;
 use crate::app::{Shared, blocking};
-use crate::error::{Answer, Failed, Refusal};
+use crate::error::{ApiError, ApiResult, Failed};
 use crate::json::{json, json_text};
 use crate::params::{Params, SpotUnit};
 use crate::text::{Decimals, Unit};
@@ -25,50 +25,54 @@ use model::{Interval, KlineData};
 const MINUTE_US: i64 = Interval::M1.len_us();
 const HOUR_US: i64 = Interval::H1.len_us();
 const DAY_US: i64 = Interval::D1.len_us();
-/// Minutes that one answer may be made of: those of a day for a few hundred symbols, some seconds of work.
+/// Longest request, in one-minute bars: a day of a few hundred symbols, some seconds of work.
 const MINUTES_MAX: i64 = 600_000;
 
-pub(super) async fn spot_price(app: State<Shared>, params: Params) -> Answer<Response> {
+pub(super) async fn spot_price(app: State<Shared>, params: Params) -> ApiResult<Response> {
     price(&app, &params, Family::Spot).await
 }
 
-pub(super) async fn usdm_price(app: State<Shared>, params: Params) -> Answer<Response> {
+pub(super) async fn usdm_price(app: State<Shared>, params: Params) -> ApiResult<Response> {
     price(&app, &params, Family::Usdm).await
 }
 
-pub(super) async fn spot_day(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+pub(super) async fn spot_day(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> ApiResult<Response> {
     let kind = Kind::Day { full: full(&params)? };
-    window(app, &params, Family::Spot, Over { kind, unit, us: DAY_US, zone_us: 0 }).await
+    summaries(app, &params, Family::Spot, Window { kind, unit, us: DAY_US, zone_us: 0 }).await
 }
 
-pub(super) async fn usdm_day(app: State<Shared>, params: Params) -> Answer<Response> {
+pub(super) async fn usdm_day(app: State<Shared>, params: Params) -> ApiResult<Response> {
     let kind = Kind::Futures;
-    window(app, &params, Family::Usdm, Over { kind, unit: Unit::Ms, us: DAY_US, zone_us: 0 }).await
+    summaries(app, &params, Family::Usdm, Window { kind, unit: Unit::Ms, us: DAY_US, zone_us: 0 }).await
 }
 
 /// `ticker`: a rolling window of `windowSize`.
-pub(super) async fn spot_rolling(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+pub(super) async fn spot_rolling(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> ApiResult<Response> {
     let kind = Kind::Rolling { full: full(&params)? };
     let word = params.get("windowSize")?.unwrap_or("1d");
-    let us = window_us(word).ok_or_else(|| Refusal::value("windowSize"))?;
+    let us = window_us(word).ok_or_else(|| ApiError::value("windowSize"))?;
     need_symbols(&params)?;
-    window(app, &params, Family::Spot, Over { kind, unit, us, zone_us: 0 }).await
+    summaries(app, &params, Family::Spot, Window { kind, unit, us, zone_us: 0 }).await
 }
 
 /// `ticker/tradingDay`: since midnight of `timeZone`.
-pub(super) async fn spot_trading_day(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+pub(super) async fn spot_trading_day(
+    app: State<Shared>,
+    SpotUnit(unit): SpotUnit,
+    params: Params,
+) -> ApiResult<Response> {
     let kind = Kind::TradingDay { full: full(&params)? };
     let zone_us = params.zone_us()?.unwrap_or(0);
     need_symbols(&params)?;
-    window(app, &params, Family::Spot, Over { kind, unit, us: DAY_US, zone_us }).await
+    summaries(app, &params, Family::Spot, Window { kind, unit, us: DAY_US, zone_us }).await
 }
 
-/// Candles are made of trades alone; the book is in the lake.
-pub(super) async fn no_book() -> Refusal {
-    Refusal::with(
+/// The API serves what is made of trades; quotes and books are in the lake.
+pub(super) async fn no_book() -> ApiError {
+    ApiError::with(
         StatusCode::NOT_IMPLEMENTED,
         -1000,
-        "Quotes and order books are not served here: they are in the lake, tables book_ticker and book_depth.",
+        "Quotes and order books are not served here: they are in the lake, tables book_ticker and depth.",
     )
 }
 
@@ -85,60 +89,60 @@ fn window_us(word: &str) -> Option<i64> {
     (digits.bytes().all(|b| b.is_ascii_digit()) && (1..=most).contains(&n)).then_some(n * len)
 }
 
-fn full(params: &Params) -> Answer<bool> {
+fn full(params: &Params) -> ApiResult<bool> {
     match params.get("type")? {
         None | Some("FULL") => Ok(true),
         Some("MINI") => Ok(false),
-        Some(_) => Err(Refusal::value("type")),
+        Some(_) => Err(ApiError::value("type")),
     }
 }
 
-fn need_symbols(params: &Params) -> Answer<()> {
+fn need_symbols(params: &Params) -> ApiResult<()> {
     if params.get("symbol")?.is_none() && params.get("symbols")?.is_none() {
-        return Err(Refusal::new(-1128, "Either symbol or symbols must be sent."));
+        return Err(ApiError::new(-1128, "Either symbol or symbols must be sent."));
     }
     Ok(())
 }
 
-/// The symbols that an answer is about; true for one alone.
-fn chosen(hub: &KlineHub, params: &Params, family: Family) -> Answer<(Vec<FoundSymbol>, bool)> {
+/// The requested symbols; true for `symbol`, whose response is no array.
+fn chosen(hub: &KlineHub, params: &Params, family: Family) -> ApiResult<(Vec<FoundSymbol>, bool)> {
     let status = info::status(params)?;
     let fits = |f: &FoundSymbol| status.is_none_or(|s| info::listed(hub, f).is_some_and(|facts| facts.status == s));
     match (params.get("symbol")?, params.list("symbols")?) {
-        (Some(_), Some(_)) => Err(Refusal::combination()),
+        (Some(_), Some(_)) => Err(ApiError::combination()),
         (Some(_), None) => {
             let found = FoundSymbol::find(family, hub, params.symbol("symbol")?)?;
             if !fits(&found) {
-                return Err(Refusal::new(-1220, "The symbol's status does not match the requested symbolStatus."));
+                return Err(ApiError::new(-1220, "The symbol's status does not match the requested symbolStatus."));
             }
             Ok((vec![found], true))
         }
         (None, Some(list)) => {
-            let found = list.iter().map(|s| FoundSymbol::find(family, hub, s)).collect::<Answer<Vec<_>>>()?;
+            let found = list.iter().map(|s| FoundSymbol::find(family, hub, s)).collect::<ApiResult<Vec<_>>>()?;
             Ok((found.into_iter().filter(fits).collect(), false))
         }
         (None, None) => Ok((FoundSymbol::all(family, hub).into_iter().filter(fits).collect(), false)),
     }
 }
 
-/// The venue's time as far as it is recorded, us.
+/// The newest recorded time of the venue, us.
 fn venue_now_us(hub: &KlineHub, found: &FoundSymbol) -> i64 {
     hub.stats().feeds.get(found.venue).and_then(|feed| feed.venue_now_us).unwrap_or_else(now_us)
 }
 
-/// One symbol's last price as an object; without a price yet, nothing.
+/// One symbol's last price as an object; `None` without a price yet.
 fn one(hub: &KlineHub, found: &FoundSymbol, family: Family) -> Result<Option<String>, Failed> {
     let Some(bar) = hub.last_bar(found.venue, &found.symbol)? else { return Ok(None) };
     let d = Decimals::of(found.venue, bar.price_scale, bar.amount_scale);
     let price = decimal(bar.close.into(), bar.price_scale.into(), d.price);
     let time = match family {
-        Family::Usdm => format!(",\"time\":{}", Unit::Ms.of(venue_now_us(hub, found))),
+        Family::Usdm => format!(",\"time\":{}", Unit::Ms.from_us(venue_now_us(hub, found))),
         Family::Spot => String::new(),
     };
     Ok(Some(format!("{{\"symbol\":{},\"price\":\"{price}\"{time}}}", json_text(&found.symbol))))
 }
 
-async fn price(app: &State<Shared>, params: &Params, family: Family) -> Answer<Response> {
+async fn price(app: &State<Shared>, params: &Params, family: Family) -> ApiResult<Response> {
     let hub = app.hub()?;
     let (chosen, alone) = chosen(&hub, params, family)?;
     let prices = blocking(app, move || {
@@ -150,15 +154,15 @@ async fn price(app: &State<Shared>, params: &Params, family: Family) -> Answer<R
     shown(prices, alone)
 }
 
-fn shown(objects: Vec<String>, alone: bool) -> Answer<Response> {
+fn shown(objects: Vec<String>, alone: bool) -> ApiResult<Response> {
     match (objects.first(), alone) {
         (Some(object), true) => Ok(json(object.clone())),
-        (None, true) => Err(Refusal::symbol()),
+        (None, true) => Err(ApiError::symbol()),
         (_, false) => Ok(json(format!("[{}]", objects.join(",")))),
     }
 }
 
-/// What an answer shows.
+/// Which ticker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Day { full: bool },
@@ -167,18 +171,18 @@ enum Kind {
     Futures,
 }
 
-/// A time that ends now.
+/// A time range that ends now.
 #[derive(Clone, Copy, Debug)]
-struct Over {
+struct Window {
     kind: Kind,
     unit: Unit,
     us: i64,
     zone_us: i64,
 }
 
-impl Over {
+impl Window {
     /// First and last instant, us.
-    fn between(&self, now_us: i64) -> (i64, i64) {
+    fn bounds(&self, now_us: i64) -> (i64, i64) {
         match self.kind {
             Kind::TradingDay { .. } => {
                 let midnight = (now_us + self.zone_us).div_euclid(DAY_US) * DAY_US - self.zone_us;
@@ -192,26 +196,23 @@ impl Over {
     }
 }
 
-async fn window(app: State<Shared>, params: &Params, family: Family, over: Over) -> Answer<Response> {
+async fn summaries(app: State<Shared>, params: &Params, family: Family, window: Window) -> ApiResult<Response> {
     let hub = app.hub()?;
     let (chosen, alone) = chosen(&hub, params, family)?;
-    let minutes = i64::try_from(chosen.len()).unwrap_or(i64::MAX).saturating_mul(over.us / MINUTE_US);
+    let minutes = i64::try_from(chosen.len()).unwrap_or(i64::MAX).saturating_mul(window.us / MINUTE_US);
     if !alone && minutes > MINUTES_MAX {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             -1000,
-            format!(
-                "{} symbols are more than one answer can be made of: request some with symbols=[..].",
-                chosen.len()
-            ),
+            format!("{} symbols are too many for one request: name fewer with symbols=[..].", chosen.len()),
         ));
     }
     let objects = blocking(&app, move || {
         let mut objects = Vec::new();
         for found in &chosen {
-            match summary(&hub, found, over)? {
+            match summary(&hub, found, window)? {
                 Ok(object) => objects.extend(object),
                 Err(refusal) if alone => return Ok(Err(refusal)),
-                // Of many, those that can be answered.
+                // A list leaves out symbols without a complete minute.
                 Err(_) => {}
             }
         }
@@ -276,17 +277,17 @@ fn ratio(a: i128, b: i128) -> Option<i128> {
     a.checked_add(if b < 0 { -half } else { half })?.checked_div(b)
 }
 
-/// Of so many trades one may be missing, and the sum still says what the market did.
+/// Tolerated share of missing trades: 1 in 100.
 const MISSING_ONE_IN: i64 = 100;
 
-/// How many trades are missing of these bars, and how many there were; `None` where ids do not show it.
+/// Missing and total trades of these bars, by trade ids; `None` without ids.
 fn missing(bars: &[KlineData]) -> Option<(i64, i64)> {
     let (mut missing, mut all) = (0_i64, 0_i64);
     let (mut last_id, mut without_id) = (None::<i64>, 0_i64);
     for bar in bars {
         let count = i64::try_from(bar.trade_count).ok()?;
         if bar.first_trade_id == NO_ID || bar.last_trade_id == NO_ID {
-            // A quiet minute, or the venue's own candle, which is whole.
+            // A minute without trades, or the venue's own candle, which is complete.
             if bar.flags & GAP != 0 {
                 return None;
             }
@@ -304,9 +305,8 @@ fn missing(bars: &[KlineData]) -> Option<(i64, i64)> {
     last_id.map(|_| (missing, all))
 }
 
-/// The first of these bars from which on all are whole and follow each other; all of them when ids say that next to
-/// nothing is missing.
-fn whole_from(bars: &[KlineData]) -> usize {
+/// Index of the first bar after the last gap or absent minute; 0 when no more than the tolerated share is missing.
+fn first_complete(bars: &[KlineData]) -> usize {
     if missing(bars).is_some_and(|(missing, all)| missing <= all / MISSING_ONE_IN) {
         return 0;
     }
@@ -316,31 +316,31 @@ fn whole_from(bars: &[KlineData]) -> usize {
     lacks.max(jumps)
 }
 
-fn summary(hub: &KlineHub, found: &FoundSymbol, over: Over) -> Result<Answer<Option<String>>, Failed> {
+fn summary(hub: &KlineHub, found: &FoundSymbol, window: Window) -> Result<ApiResult<Option<String>>, Failed> {
     let newest = |start_us, limit| HistoryQuery {
         start_us,
         newest_first: true,
         ..HistoryQuery::of(found.venue, &found.symbol, Interval::M1, limit)
     };
-    // The venue's time is reported less often than bars are made.
+    // The venue's time is reported less often than bars change.
     let newest_us = hub.history(&newest(None, 1))?.pop().map_or(i64::MIN, |b| b.open_time_us);
     let now_us = venue_now_us(hub, found).max(newest_us);
-    let (from_us, to_us) = over.between(now_us);
-    let limit = usize::try_from(over.us / MINUTE_US).unwrap_or(usize::MAX).saturating_add(3);
-    // The minute before says at which price it began.
+    let (from_us, to_us) = window.bounds(now_us);
+    let limit = usize::try_from(window.us / MINUTE_US).unwrap_or(usize::MAX).saturating_add(3);
+    // The minute before has the price at which the window opens.
     let mut bars = hub.history(&newest(Some(from_us - MINUTE_US), limit))?;
     let mut earlier = bars.first().is_some_and(|b| b.open_time_us < from_us).then(|| bars.remove(0));
-    let whole = whole_from(&bars);
+    let whole = first_complete(&bars);
     let gap = bars.drain(..whole).next_back();
     if let Some(gap) = gap {
-        // At what price a gap ends is not known.
+        // The price right after a gap is unknown.
         earlier = None;
         if bars.is_empty() {
-            let (from, to) = (over.unit.of(gap.open_time_us), over.unit.of(gap.open_time_us + MINUTE_US));
+            let (from, to) = (window.unit.from_us(gap.open_time_us), window.unit.from_us(gap.open_time_us + MINUTE_US));
             let msg = format!(
-                "Trades between {from} and {to} are missing, and no whole minute is after them yet: try again later."
+                "Trades between {from} and {to} are missing, without a complete minute since: try again later."
             );
-            return Ok(Err(Refusal::new(-1130, msg)));
+            return Ok(Err(ApiError::new(-1130, msg)));
         }
     }
     let opened = bars.first().map_or(from_us, |b| b.open_time_us);
@@ -350,27 +350,27 @@ fn summary(hub: &KlineHub, found: &FoundSymbol, over: Over) -> Result<Answer<Opt
     }
     let sums =
         add_up(&bars).ok_or_else(|| format!("the bars of {} have more digits than a sum can hold", found.symbol))?;
-    let ends = if matches!(over.kind, Kind::TradingDay { .. }) { to_us } else { now_us };
+    let ends = if matches!(window.kind, Kind::TradingDay { .. }) { to_us } else { now_us };
     let last_amount = || {
         let recent = hub.recent_trades(found.index).ticks.pop()?;
         (recent.last_id == sums.last_id && recent.last_id != NO_ID)
             .then_some((recent.amount.mantissa, recent.amount.scale))
     };
     let before = earlier.filter(|b| b.open_time_us + MINUTE_US == opened).map(|b| (b.close, b.price_scale));
-    let beside = Beside { last_amount: last_amount(), before };
-    Ok(Ok(Some(object(found, &sums, &beside, over, (opened, ends)))))
+    let extras = Extras { last_amount: last_amount(), before };
+    Ok(Ok(Some(object(found, &sums, &extras, window, (opened, ends)))))
 }
 
-/// What an answer holds besides the sums, as far as it is known.
+/// Optional fields besides the sums.
 #[derive(Clone, Copy, Debug, Default)]
-struct Beside {
+struct Extras {
     /// Amount of the last trade, and its scale.
     last_amount: Option<(i128, u8)>,
-    /// Price right before the time, and its scale.
+    /// Price right before the window, and its scale.
     before: Option<(i64, u8)>,
 }
 
-fn object(found: &FoundSymbol, s: &Sums, beside: &Beside, over: Over, (opened, ends): (i64, i64)) -> String {
+fn object(found: &FoundSymbol, s: &Sums, extras: &Extras, window: Window, (opened, ends): (i64, i64)) -> String {
     let (ps, amounts) = (u32::from(s.price_scale), u32::from(s.amount_scale));
     let d = Decimals::of(found.venue, s.price_scale, s.amount_scale);
     let price = |v: i64| decimal(v.into(), ps, d.price);
@@ -381,7 +381,7 @@ fn object(found: &FoundSymbol, s: &Sums, beside: &Beside, over: Over, (opened, e
     let average = s.quote.checked_mul(10_i128.pow(finer - ps)).and_then(|q| ratio(q, s.volume)).unwrap_or(0);
     let mut members = vec![format!("\"symbol\":{}", json_text(&found.symbol))];
     let mut put = |name: &str, text: String| members.push(format!("\"{name}\":\"{text}\""));
-    let (full, day) = match over.kind {
+    let (full, day) = match window.kind {
         Kind::Day { full } => (full, full),
         Kind::Futures => (true, true),
         Kind::Rolling { full } | Kind::TradingDay { full } => (full, false),
@@ -391,11 +391,11 @@ fn object(found: &FoundSymbol, s: &Sums, beside: &Beside, over: Over, (opened, e
         put("priceChangePercent", decimal(percent, 3, 3));
         put("weightedAvgPrice", decimal(average, finer, d.price));
     }
-    if let Some((before, scale)) = beside.before.filter(|_| matches!(over.kind, Kind::Day { full: true })) {
+    if let Some((before, scale)) = extras.before.filter(|_| matches!(window.kind, Kind::Day { full: true })) {
         put("prevClosePrice", decimal(before.into(), scale.into(), d.price));
     }
     put("lastPrice", price(s.close));
-    if let Some((amount, scale)) = beside.last_amount.filter(|_| day) {
+    if let Some((amount, scale)) = extras.last_amount.filter(|_| day) {
         put("lastQty", decimal(amount, scale.into(), d.amount));
     }
     put("openPrice", price(s.open));
@@ -406,8 +406,8 @@ fn object(found: &FoundSymbol, s: &Sums, beside: &Beside, over: Over, (opened, e
     format!(
         "{{{},\"openTime\":{},\"closeTime\":{},\"firstId\":{},\"lastId\":{},\"count\":{}}}",
         members.join(","),
-        over.unit.of(opened),
-        over.unit.of(ends),
+        window.unit.from_us(opened),
+        window.unit.from_us(ends),
         s.first_id,
         s.last_id,
         s.count
@@ -453,19 +453,19 @@ mod tests {
     fn nothing_is_added_up_over_a_gap_or_an_absent_minute() {
         let bars =
             [1, 2, 3, 4].map(|minute| KlineData { open_time_us: minute * MINUTE_US, ..bar(minute, 1, 1, (0, 0)) });
-        assert_eq!(whole_from(&bars), 0);
+        assert_eq!(first_complete(&bars), 0);
         let lacks = |at: usize| {
             let mut bars = bars;
             bars[at].flags |= GAP;
             bars[at].trade_count -= 1;
             bars
         };
-        assert_eq!([0, 1, 3].map(|at| whole_from(&lacks(at))), [1, 2, 4]);
-        assert_eq!(whole_from(&[bars[0], bars[2], bars[3]]), 1);
-        assert_eq!(whole_from(&[]), 0);
+        assert_eq!([0, 1, 3].map(|at| first_complete(&lacks(at))), [1, 2, 4]);
+        assert_eq!(first_complete(&[bars[0], bars[2], bars[3]]), 1);
+        assert_eq!(first_complete(&[]), 0);
         // Nobody knows how many where there are no ids.
         let without = lacks(1).map(|bar| KlineData { first_trade_id: NO_ID, last_trade_id: NO_ID, ..bar });
-        assert_eq!(whole_from(&without), 2);
+        assert_eq!(first_complete(&without), 2);
     }
 
     #[test]
@@ -476,22 +476,22 @@ mod tests {
         let mut lacks = |at: usize| {
             day[at].flags |= GAP;
             day[at].trade_count -= 1;
-            whole_from(&day)
+            first_complete(&day)
         };
         assert_eq!([lacks(5), lacks(70), lacks(40)], [0, 0, 71], "of 200 trades");
         let halted = [bar(1, 1, 1, (0, 0)), KlineData { open_time_us: 90 * MINUTE_US, ..bar(2, 1, 1, (0, 0)) }];
-        assert_eq!(whole_from(&halted), 0);
+        assert_eq!(first_complete(&halted), 0);
     }
 
     #[test]
     fn a_day_prints_as_the_exchange_prints_it_and_says_only_what_is_known() {
         let found = FoundSymbol { venue: "binance-spot", symbol: "BTCUSDT".into(), index: 0 };
-        let over = |kind| Over { kind, unit: Unit::Us, us: DAY_US, zone_us: 0 };
+        let over = |kind| Window { kind, unit: Unit::Us, us: DAY_US, zone_us: 0 };
         let s = add_up(&[bar(1, 300, 1, (2, 0)), bar(2, 200, 2, (2, 0))]).unwrap();
-        let read = |kind, beside: &Beside| -> Value {
-            serde_json::from_str(&object(&found, &s, beside, over(kind), (60_000_000, 121_000_001))).unwrap()
+        let read = |kind, extras: &Extras| -> Value {
+            serde_json::from_str(&object(&found, &s, extras, over(kind), (60_000_000, 121_000_001))).unwrap()
         };
-        let day = read(Kind::Day { full: true }, &Beside { last_amount: Some((1, 0)), before: Some((5, 1)) });
+        let day = read(Kind::Day { full: true }, &Extras { last_amount: Some((1, 0)), before: Some((5, 1)) });
         for (name, want) in [
             ("priceChange", "-1.00000000"),
             ("priceChangePercent", "-33.333"),
@@ -504,9 +504,9 @@ mod tests {
             assert_eq!(day[name], want, "{name}");
         }
         assert_eq!((&day["openTime"], &day["closeTime"]), (&60_000_000.into(), &121_000_001.into()));
-        let unknown = read(Kind::Day { full: true }, &Beside::default());
+        let unknown = read(Kind::Day { full: true }, &Extras::default());
         assert!(unknown.get("prevClosePrice").is_none() && unknown.get("lastQty").is_none());
-        let mini = read(Kind::Rolling { full: false }, &Beside { last_amount: Some((1, 0)), before: Some((5, 1)) });
+        let mini = read(Kind::Rolling { full: false }, &Extras { last_amount: Some((1, 0)), before: Some((5, 1)) });
         assert_eq!(mini.as_object().unwrap().len(), 12, "{mini}");
     }
 
@@ -515,7 +515,7 @@ mod tests {
         assert_eq!(["1m", "59m", "23h", "7d"].map(window_us), [1, 59, 23 * 60, 7 * 1_440].map(|m| Some(m * MINUTE_US)));
         assert_eq!(["0m", "60m", "24h", "8d", "d", "", "+1m", "1w", "1µ"].map(window_us), [None; 9]);
         let now = 5 * DAY_US + 10 * HOUR_US + 90_000_000;
-        let over = |kind, us, zone_us| Over { kind, unit: Unit::Ms, us, zone_us }.between(now);
+        let over = |kind, us, zone_us| Window { kind, unit: Unit::Ms, us, zone_us }.bounds(now);
         assert_eq!(over(Kind::Rolling { full: true }, HOUR_US, 0).0, 5 * DAY_US + 9 * HOUR_US + MINUTE_US);
         assert_eq!(over(Kind::Futures, DAY_US, 0).0, 4 * DAY_US + 10 * HOUR_US + 2 * MINUTE_US);
         assert_eq!(over(Kind::TradingDay { full: true }, DAY_US, 0), (5 * DAY_US, 6 * DAY_US - 1));

@@ -14,7 +14,7 @@ use axum::response::Response;
 
 use super::family::{Family, FoundSymbol};
 use crate::app::{Shared, blocking};
-use crate::error::{Answer, Refusal};
+use crate::error::{ApiError, ApiResult};
 use crate::json::json;
 use crate::outside;
 use crate::params::{Params, SpotUnit};
@@ -29,19 +29,19 @@ use model::kline::{NO_ID, Tick, decimal};
 /// By how much the venue's time of a feed may be behind now before the feed counts as behind, us.
 const FRESH_US: i64 = 10_000_000;
 
-pub(super) async fn spot_agg(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+pub(super) async fn spot_agg(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> ApiResult<Response> {
     aggregates(app, params, Family::Spot, unit).await
 }
 
-pub(super) async fn usdm_agg(app: State<Shared>, params: Params) -> Answer<Response> {
+pub(super) async fn usdm_agg(app: State<Shared>, params: Params) -> ApiResult<Response> {
     aggregates(app, params, Family::Usdm, Unit::Ms).await
 }
 
-pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> Answer<Response> {
+pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> ApiResult<Response> {
     single(app, params, Family::Spot, unit).await
 }
 
-pub(super) async fn usdm(app: State<Shared>, params: Params) -> Answer<Response> {
+pub(super) async fn usdm(app: State<Shared>, params: Params) -> ApiResult<Response> {
     single(app, params, Family::Usdm, Unit::Ms).await
 }
 
@@ -63,19 +63,19 @@ pub(crate) fn agg_id(t: &Tick) -> i64 {
 }
 
 /// The range that was requested. `None`: an empty one.
-fn query(params: &Params, family: Family) -> Answer<Option<TradeQuery>> {
+fn query(params: &Params, family: Family) -> ApiResult<Option<TradeQuery>> {
     let limit = params.limit(500, 1_000, family == Family::Spot)?;
     let (from_id, start_us) = (params.number("fromId")?, params.time_us("startTime")?);
     let end_us = params.last_us("endTime")?;
     if from_id.is_some() && (start_us.is_some() || end_us.is_some()) && family == Family::Spot {
-        return Err(Refusal::new(-1128, "Combination of optional parameters invalid."));
+        return Err(ApiError::new(-1128, "Combination of optional parameters invalid."));
     }
     if let Some((start, end)) = start_us.zip(end_us) {
         if start > end {
-            return if family == Family::Spot { Ok(None) } else { Err(Refusal::start_behind_end()) };
+            return if family == Family::Spot { Ok(None) } else { Err(ApiError::start_after_end()) };
         }
         if family == Family::Usdm && end - start > Interval::H1.len_us() {
-            return Err(Refusal::new(
+            return Err(ApiError::new(
                 -1127,
                 "Lookup interval is too big. More than 1 hours between startTime and endTime.",
             ));
@@ -91,12 +91,12 @@ async fn answer(
     mut query: TradeQuery,
     single: bool,
     print: impl Fn(&mut String, &FoundSymbol, &Tick) + Send + 'static,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     let (hub, config) = (app.hub()?, Arc::clone(&app.config));
     let body = blocking(app, move || {
         let recent = hub.recent_trades(found.index);
         if single && recent.ticks.iter().any(|t| t.agg_id != NO_ID) {
-            return Ok(Err(Refusal::new(
+            return Ok(Err(ApiError::new(
                 -1000,
                 "This venue is recorded with agg_trades only: single trades are not known, use aggTrades.",
             )));
@@ -113,15 +113,15 @@ async fn answer(
                 {
                     let msg = format!(
                         "Trades are known up to {} only (nothing is recorded, or it is still being read): request an earlier endTime or try again later.",
-                        Unit::Ms.of(known_until_us)
+                        Unit::Ms.from_us(known_until_us)
                     );
-                    return Ok(Err(Refusal::with(StatusCode::SERVICE_UNAVAILABLE, -1001, msg)));
+                    return Ok(Err(ApiError::with(StatusCode::SERVICE_UNAVAILABLE, -1001, msg)));
                 }
                 Ok(Ok(list(ticks, |out, t| print(out, &found, t))))
             }
             // Nothing came because nothing was traded yet.
             Err(Missing::All) if hub.last_bar(found.venue, &found.symbol)?.is_none() => Ok(Ok("[]".to_owned())),
-            Err(missing) => Ok(Err(Refusal::new(
+            Err(missing) => Ok(Err(ApiError::new(
                 -1130,
                 format!("Not all of these trades are in memory: {missing}. Older trades are in the lake, table trades or agg_trades."),
             ))),
@@ -145,7 +145,7 @@ fn known_until(hub: &KlineHub, config: &Capture, venue: &str) -> Option<i64> {
     (!follows || !recorded).then_some(known_us)
 }
 
-async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
+async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Unit) -> ApiResult<Response> {
     let found = FoundSymbol::find(family, &*app.hub()?, params.symbol("symbol")?)?;
     let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"M\":true" } else { "" };
@@ -158,7 +158,7 @@ async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Un
             agg_id(t),
             t.first_id,
             t.last_id,
-            unit.of(t.ts_us),
+            unit.from_us(t.ts_us),
             !t.taker_buy
         );
     })
@@ -166,7 +166,7 @@ async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Un
 }
 
 /// The exchange takes no range for `trades`; whoever gives one is not given other trades than those.
-async fn single(app: State<Shared>, params: Params, family: Family, unit: Unit) -> Answer<Response> {
+async fn single(app: State<Shared>, params: Params, family: Family, unit: Unit) -> ApiResult<Response> {
     let found = FoundSymbol::find(family, &*app.hub()?, params.symbol("symbol")?)?;
     let Some(query) = query(&params, family)? else { return Ok(json("[]".to_owned())) };
     let last = if family == Family::Spot { ",\"isBestMatch\":true" } else { "" };
@@ -177,7 +177,7 @@ async fn single(app: State<Shared>, params: Params, family: Family, unit: Unit) 
             "{{\"id\":{},\"price\":\"{price}\",\"qty\":\"{amount}\",\"quoteQty\":\"{quote}\",\"time\":{},\
              \"isBuyerMaker\":{}{last}}}",
             t.last_id,
-            unit.of(t.ts_us),
+            unit.from_us(t.ts_us),
             !t.taker_buy
         );
     })

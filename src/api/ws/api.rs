@@ -19,11 +19,11 @@ use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::mailbox::Mailbox;
-use super::socket::{End, Out, SocketSession, run};
+use super::socket::{End, SocketSession, SocketWriter, run};
 use super::upgrade::WebSocket;
 use crate::app::Shared;
 use crate::binance::{self, Family};
-use crate::error::{Answer, Failed, Refusal, nothing};
+use crate::error::{ApiError, ApiResult, Failed, nothing};
 use crate::guard;
 
 /// Longest answer; the largest one there is has a few MiB.
@@ -67,8 +67,8 @@ impl Api {
         peer: Option<SocketAddr>,
         unit: Option<String>,
         limits: bool,
-    ) -> Answer<Self> {
-        let mailbox = app.dispatcher.as_ref().ok_or_else(Refusal::no_candles)?.mailbox();
+    ) -> ApiResult<Self> {
+        let mailbox = app.dispatcher.as_ref().ok_or_else(ApiError::no_candles)?.mailbox();
         let prefix = match family {
             Family::Spot => "/api/v3/",
             Family::Usdm => "/fapi/v1/",
@@ -153,24 +153,24 @@ impl SocketSession for Api {
         Arc::clone(&self.mailbox)
     }
 
-    fn counts(&self) -> bool {
-        // Requests weigh what they weigh over REST.
+    fn is_rate_limited(&self) -> bool {
+        // Requests have weights, as over REST.
         false
     }
 
-    async fn begin(&mut self, _out: &mut Out<'_>) -> Result<(), End> {
+    async fn begin(&mut self, _out: &mut SocketWriter<'_>) -> Result<(), End> {
         Ok(())
     }
 
-    async fn said(&mut self, text: &str, out: &mut Out<'_>) -> Result<(), End> {
+    async fn on_message(&mut self, text: &str, out: &mut SocketWriter<'_>) -> Result<(), End> {
         let answer = self.answer(text).await;
         out.write([Message::text(answer)]).await
     }
 
-    async fn send(&mut self, _out: &mut Out<'_>) -> Result<(), End> {
-        // Nobody puts anything into this mailbox.
+    async fn send(&mut self, _out: &mut SocketWriter<'_>) -> Result<(), End> {
+        // This mailbox stays empty.
         Ok(())
     }
 
-    fn end(&mut self) {}
+    fn close(&mut self) {}
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::mailbox::{BarNews, Mailbox, Name, Slot, TradeNews};
+use super::mailbox::{BarUpdate, Mailbox, Name, Slot, TradeUpdate};
 use crate::json::json_text;
 use crate::time::now_us;
 use kline::{KlineHub, Pushed};
@@ -52,17 +52,17 @@ struct Topics {
 
 impl Topics {
     /// Gives native clients what they want of a change. What many of them would look for in all of it is sorted once.
-    fn put_native(&self, news: &[Arc<BarNews>], sequence: u64) {
-        let mut by_symbol: HashMap<&str, Vec<&Arc<BarNews>>> = HashMap::new();
+    fn put_native(&self, updates: &[Arc<BarUpdate>], sequence: u64) {
+        let mut by_symbol: HashMap<&str, Vec<&Arc<BarUpdate>>> = HashMap::new();
         if self.native.iter().any(|(_, f)| f.symbols.is_some()) {
-            for bar in news {
+            for bar in updates {
                 by_symbol.entry(&bar.name.symbol).or_default().push(bar);
             }
         }
         for (mailbox, filter) in &self.native {
-            let wanted = |n: &&Arc<BarNews>| filter.wants(&n.name, n.slot.1);
+            let wanted = |n: &&Arc<BarUpdate>| filter.wants(&n.name, n.slot.1);
             match &filter.symbols {
-                None => mailbox.put(news.iter().filter(wanted), sequence),
+                None => mailbox.put(updates.iter().filter(wanted), sequence),
                 Some(symbols) => {
                     let bars = symbols.iter().filter_map(|s| by_symbol.get(s.as_str())).flatten().copied();
                     mailbox.put(bars.filter(wanted), sequence);
@@ -163,22 +163,22 @@ impl Dispatcher {
             return;
         }
         topics.sequence = pushed.sequence;
-        let mut news = Vec::new();
+        let mut updates = Vec::new();
         for update in pushed.updates.iter() {
             let slot = (update.symbol_index, update.interval);
             if topics.native.is_empty() && !topics.bars.contains_key(&slot) {
                 continue;
             }
             let Some(name) = self.named(&mut topics, update.symbol_index) else { continue };
-            let bar = Arc::new(BarNews::new(name, slot, update.bar, now));
+            let bar = Arc::new(BarUpdate::new(name, slot, update.bar, now));
             for mailbox in topics.bars.get(&slot).into_iter().flatten() {
                 mailbox.put([&bar], pushed.sequence);
             }
-            news.push(bar);
+            updates.push(bar);
         }
-        topics.put_native(&news, pushed.sequence);
+        topics.put_native(&updates, pushed.sequence);
         // Woken when all is there: one write to each client, not one for each of its streams.
-        for mailbox in news.iter().filter_map(|n| topics.bars.get(&n.slot)).flatten() {
+        for mailbox in updates.iter().filter_map(|n| topics.bars.get(&n.slot)).flatten() {
             mailbox.notify();
         }
         for (mailbox, _) in &topics.native {
@@ -197,14 +197,14 @@ impl Dispatcher {
         for index in 0..u32::try_from(self.hub.registry().len()).unwrap_or(u32::MAX) {
             let (Some(name), Some(bars)) = (self.named(&mut topics, index), self.hub.latest(index)) else { continue };
             for (interval, bar) in Interval::ALL.into_iter().zip(bars).filter(|(_, b)| !b.is_empty()) {
-                let news = Arc::new(BarNews::new(Arc::clone(&name), (index, interval), bar, now));
+                let updates = Arc::new(BarUpdate::new(Arc::clone(&name), (index, interval), bar, now));
                 for mailbox in topics.bars.get(&(index, interval)).into_iter().flatten() {
-                    mailbox.put([&news], sequence);
+                    mailbox.put([&updates], sequence);
                     mailbox.notify();
                 }
                 for (mailbox, _) in topics.native.iter().filter(|(_, f)| f.wants(&name, interval)) {
                     mailbox.skipped();
-                    mailbox.put([&news], sequence);
+                    mailbox.put([&updates], sequence);
                     mailbox.notify();
                 }
             }
@@ -221,9 +221,9 @@ impl Dispatcher {
                     continue;
                 }
                 let Some(name) = self.named(&mut topics, tick.symbol_index) else { continue };
-                let news = Arc::new(TradeNews::new(name, *tick, aggregate, now));
+                let updates = Arc::new(TradeUpdate::new(name, *tick, aggregate, now));
                 for mailbox in topics.trades.get(&key).into_iter().flatten() {
-                    mailbox.put_trade(&news);
+                    mailbox.put_trade(&updates);
                 }
             }
         }

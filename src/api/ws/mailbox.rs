@@ -72,7 +72,7 @@ pub(super) fn wrapped(combined: bool, stream: impl FnOnce() -> String, event: &s
 
 /// A state of a bar.
 #[derive(Debug)]
-pub(super) struct BarNews {
+pub(super) struct BarUpdate {
     pub name: Arc<Name>,
     pub slot: Slot,
     pub bar: KlineData,
@@ -81,7 +81,7 @@ pub(super) struct BarNews {
     object: OnceLock<String>,
 }
 
-impl BarNews {
+impl BarUpdate {
     pub fn new(name: Arc<Name>, slot: Slot, bar: KlineData, now_us: i64) -> Self {
         Self { name, slot, bar, now_us, events: Texts::default(), object: OnceLock::new() }
     }
@@ -110,7 +110,7 @@ impl BarNews {
 
 /// A trade, as `@aggTrade` or as `@trade`.
 #[derive(Debug)]
-pub(super) struct TradeNews {
+pub(super) struct TradeUpdate {
     name: Arc<Name>,
     tick: Tick,
     topic: Topic,
@@ -118,7 +118,7 @@ pub(super) struct TradeNews {
     events: Texts,
 }
 
-impl TradeNews {
+impl TradeUpdate {
     pub fn new(name: Arc<Name>, tick: Tick, aggregate: bool, now_us: i64) -> Self {
         Self { name, tick, topic: Topic::Trade { aggregate }, now_us, events: Texts::default() }
     }
@@ -153,9 +153,9 @@ impl TradeNews {
 
     fn text(&self, unit: Unit) -> String {
         let aggregate = self.is_aggregate();
-        let (t, symbol, now) = (&self.tick, &self.name.json, unit.of(self.now_us));
+        let (t, symbol, now) = (&self.tick, &self.name.json, unit.from_us(self.now_us));
         let (price, amount, _) = trade_texts(&self.name.venue, t);
-        let (time, maker) = (unit.of(t.ts_us), !t.taker_buy);
+        let (time, maker) = (unit.from_us(t.ts_us), !t.taker_buy);
         let spot = Family::of(&self.name.venue) == Some(Family::Spot);
         let last = match (spot, aggregate) {
             (true, _) => ",\"M\":true",
@@ -182,9 +182,9 @@ impl TradeNews {
 
 /// One thing to be sent.
 #[derive(Clone, Debug)]
-pub(super) enum News {
-    Bar(Arc<BarNews>),
-    Trade(Arc<TradeNews>),
+pub(super) enum Update {
+    Bar(Arc<BarUpdate>),
+    Trade(Arc<TradeUpdate>),
 }
 
 /// The newest states a client knows of a slot: of the open bar, and of the last closed one.
@@ -219,7 +219,7 @@ impl Seen {
 /// What [`Mailbox::take`] gives.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub news: Vec<News>,
+    pub updates: Vec<Update>,
     /// Number of the last change that is in it or before it.
     pub sequence: u64,
     /// States that newer ones replaced.
@@ -232,7 +232,7 @@ pub(super) struct Batch {
 
 #[derive(Default)]
 struct Inner {
-    queue: VecDeque<News>,
+    queue: VecDeque<Update>,
     /// Place of the newest entry of a slot.
     at: HashMap<Slot, usize>,
     seen: HashMap<Slot, Seen>,
@@ -255,7 +255,7 @@ impl Mailbox {
 
     /// What waits in it, bytes; texts that are made already and shared with others count whole.
     pub fn bytes_estimate(&self) -> u64 {
-        const ENTRY: usize = size_of::<News>() + size_of::<BarNews>() + 512;
+        const ENTRY: usize = size_of::<Update>() + size_of::<BarUpdate>() + 512;
         const SLOT: usize = size_of::<(Slot, usize)>() + size_of::<(Slot, Seen)>();
         let inner = self.lock();
         (inner.queue.len() * ENTRY + inner.seen.len() * SLOT) as u64
@@ -263,7 +263,7 @@ impl Mailbox {
 
     /// Adds states of bars up to the change `sequence`. The client hears of them at [`Mailbox::ring`], so that what
     /// belongs together is sent together.
-    pub fn put<'a>(&self, bars: impl IntoIterator<Item = &'a Arc<BarNews>>, sequence: u64) {
+    pub fn put<'a>(&self, bars: impl IntoIterator<Item = &'a Arc<BarUpdate>>, sequence: u64) {
         let mut inner = self.lock();
         for bar in bars {
             inner.put(bar);
@@ -282,9 +282,9 @@ impl Mailbox {
     }
 
     /// Adds a trade.
-    pub(crate) fn put_trade(&self, trade: &Arc<TradeNews>) {
+    pub(crate) fn put_trade(&self, trade: &Arc<TradeUpdate>) {
         let mut inner = self.lock();
-        inner.queue.push_back(News::Trade(Arc::clone(trade)));
+        inner.queue.push_back(Update::Trade(Arc::clone(trade)));
         inner.bound();
         drop(inner);
         self.wake.notify_one();
@@ -302,13 +302,13 @@ impl Mailbox {
     }
 
     /// Puts the states that a subscription begins with in front of what came meanwhile.
-    pub(crate) fn put_first(&self, bars: Vec<Arc<BarNews>>) {
+    pub(crate) fn put_first(&self, bars: Vec<Arc<BarUpdate>>) {
         let mut inner = self.lock();
         for bar in &bars {
             inner.seen.insert(bar.slot, Seen::NOTHING);
         }
         for bar in bars.into_iter().rev() {
-            inner.queue.push_front(News::Bar(bar));
+            inner.queue.push_front(Update::Bar(bar));
         }
         inner.admit_again();
         drop(inner);
@@ -324,7 +324,7 @@ impl Mailbox {
     pub fn forget(&self, slot: Slot) {
         let mut inner = self.lock();
         inner.seen.remove(&slot);
-        inner.queue.retain(|n| !matches!(n, News::Bar(b) if b.slot == slot));
+        inner.queue.retain(|n| !matches!(n, Update::Bar(b) if b.slot == slot));
         inner.place();
     }
 
@@ -333,9 +333,9 @@ impl Mailbox {
         let mut inner = self.lock();
         inner.at.clear();
         let sequence = inner.batch.sequence;
-        let news = inner.queue.drain(..).collect();
+        let updates = inner.queue.drain(..).collect();
         let batch = std::mem::replace(&mut inner.batch, Batch { sequence, ..Batch::default() });
-        Batch { news, ..batch }
+        Batch { updates, ..batch }
     }
 }
 
@@ -344,17 +344,17 @@ impl Inner {
     fn admit_again(&mut self) {
         let seen = &mut self.seen;
         self.queue.retain(|n| match n {
-            News::Bar(b) => seen.entry(b.slot).or_insert(Seen::NOTHING).admit(&b.bar),
-            News::Trade(..) => true,
+            Update::Bar(b) => seen.entry(b.slot).or_insert(Seen::NOTHING).admit(&b.bar),
+            Update::Trade(..) => true,
         });
         self.place();
     }
 
-    fn put(&mut self, bar: &Arc<BarNews>) {
+    fn put(&mut self, bar: &Arc<BarUpdate>) {
         if !self.seen.entry(bar.slot).or_insert(Seen::NOTHING).admit(&bar.bar) {
             return;
         }
-        if let Some(News::Bar(waiting)) = self.at.get(&bar.slot).and_then(|at| self.queue.get_mut(*at))
+        if let Some(Update::Bar(waiting)) = self.at.get(&bar.slot).and_then(|at| self.queue.get_mut(*at))
             && waiting.bar.open_time_us == bar.bar.open_time_us
         {
             *waiting = Arc::clone(bar);
@@ -362,7 +362,7 @@ impl Inner {
             return;
         }
         self.at.insert(bar.slot, self.queue.len());
-        self.queue.push_back(News::Bar(Arc::clone(bar)));
+        self.queue.push_back(Update::Bar(Arc::clone(bar)));
         self.bound();
     }
 
@@ -375,17 +375,17 @@ impl Inner {
         let newest: HashMap<Slot, i64> = self
             .queue
             .iter()
-            .filter_map(|n| if let News::Bar(b) = n { Some((b.slot, b.bar.open_time_us)) } else { None })
+            .filter_map(|n| if let Update::Bar(b) = n { Some((b.slot, b.bar.open_time_us)) } else { None })
             .collect();
         self.queue.retain(|n| match n {
-            News::Bar(b) => newest.get(&b.slot) == Some(&b.bar.open_time_us),
-            News::Trade(..) => true,
+            Update::Bar(b) => newest.get(&b.slot) == Some(&b.bar.open_time_us),
+            Update::Trade(..) => true,
         });
         self.batch.conflated += (before - self.queue.len()) as u64;
         self.batch.skipped = true;
         if self.queue.len() > BEHIND_MAX.max(self.at.len()) {
             self.batch.overflow = true;
-            self.queue.retain(|n| matches!(n, News::Bar(_)));
+            self.queue.retain(|n| matches!(n, Update::Bar(_)));
         }
         self.place();
     }
@@ -393,7 +393,7 @@ impl Inner {
     fn place(&mut self) {
         self.at = (0..)
             .zip(&self.queue)
-            .filter_map(|(at, n)| if let News::Bar(b) = n { Some((b.slot, at)) } else { None })
+            .filter_map(|(at, n)| if let Update::Bar(b) = n { Some((b.slot, at)) } else { None })
             .collect();
     }
 }
@@ -409,26 +409,26 @@ mod tests {
         Arc::new(Name { venue: "binance-spot".into(), symbol: "A".into(), json: "\"A\"".into(), lower: "a".into() })
     }
 
-    fn bar(minute: i64, count: u64, closed: bool) -> Arc<BarNews> {
+    fn bar(minute: i64, count: u64, closed: bool) -> Arc<BarUpdate> {
         slot_bar(0, minute, count, closed)
     }
 
-    fn slot_bar(symbol: u32, minute: i64, count: u64, closed: bool) -> Arc<BarNews> {
+    fn slot_bar(symbol: u32, minute: i64, count: u64, closed: bool) -> Arc<BarUpdate> {
         let data = KlineData {
             open_time_us: minute * 60_000_000,
             trade_count: count,
             flags: if closed { FINAL } else { 0 },
             ..KlineData::default()
         };
-        Arc::new(BarNews::new(name(), (symbol, Interval::M1), data, 0))
+        Arc::new(BarUpdate::new(name(), (symbol, Interval::M1), data, 0))
     }
 
     fn states(batch: &Batch) -> Vec<(i64, u64, bool)> {
-        let state = |n: &News| match n {
-            News::Bar(b) => (b.bar.open_time_us / 60_000_000, b.bar.trade_count, b.bar.is_final()),
-            News::Trade(..) => unreachable!("no trades here"),
+        let state = |n: &Update| match n {
+            Update::Bar(b) => (b.bar.open_time_us / 60_000_000, b.bar.trade_count, b.bar.is_final()),
+            Update::Trade(..) => unreachable!("no trades here"),
         };
-        batch.news.iter().map(state).collect()
+        batch.updates.iter().map(state).collect()
     }
 
     #[test]
@@ -438,7 +438,7 @@ mod tests {
         let batch = m.take();
         assert_eq!(states(&batch), [(1, 3, true), (2, 2, false)]);
         assert_eq!((batch.sequence, batch.conflated, batch.skipped), (5, 3, false));
-        assert!(m.take().news.is_empty());
+        assert!(m.take().updates.is_empty());
     }
 
     #[test]
@@ -458,17 +458,17 @@ mod tests {
         m.put([&bar(0, 1, false)], 2);
         m.notify();
         assert!(!woken());
-        let news = bar(1, 1, false);
+        let updates = bar(1, 1, false);
         let form = |topic, combined, unit| Form { topic, combined, unit };
         let (plain, contract) = (Topic::Bar(Interval::M1), Topic::Continuous(Interval::M1, Contract::Perpetual));
         for (topic, combined, unit) in
             [(plain, false, Unit::Ms), (plain, true, Unit::Ms), (plain, true, Unit::Us), (contract, false, Unit::Ms)]
         {
             let form = form(topic, combined, unit);
-            assert_eq!(news.event(form).as_ptr(), news.event(form).as_ptr());
+            assert_eq!(updates.event(form).as_ptr(), updates.event(form).as_ptr());
         }
-        assert!(news.event(form(plain, true, Unit::Ms)).contains("\"a@kline_1m\",\"data\":{\"e\":\"kline\""));
-        let event = news.event(form(contract, true, Unit::Ms));
+        assert!(updates.event(form(plain, true, Unit::Ms)).contains("\"a@kline_1m\",\"data\":{\"e\":\"kline\""));
+        let event = updates.event(form(contract, true, Unit::Ms));
         assert!(event.contains("\"a_perpetual@continuousKline_1m\",\"data\":{\"e\":\"continuous_kline\""), "{event}");
     }
 
@@ -503,7 +503,7 @@ mod tests {
             m.put([&slot_bar(minute as u32 % 3, i64::from(minute), 1, true)], u64::from(minute as u32));
         }
         let batch = m.take();
-        assert!(batch.skipped && batch.news.len() <= BEHIND_MAX, "{}", batch.news.len());
+        assert!(batch.skipped && batch.updates.len() <= BEHIND_MAX, "{}", batch.updates.len());
         assert_eq!(states(&batch).last(), Some(&(19_999, 1, true)));
         assert_eq!(batch.sequence, 19_999);
     }

@@ -27,7 +27,7 @@ pub(super) use dispatch::{Dispatcher, Filter};
 
 use super::app::Shared;
 use super::binance::Family;
-use super::error::{Answer, Refusal};
+use super::error::{ApiError, ApiResult};
 use super::params::Params;
 use super::text::Unit;
 use api::Api;
@@ -69,7 +69,7 @@ async fn api(
     params: Params,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     family: Family,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     let unit = params.text("timeUnit").filter(|_| family == Family::Spot);
     unit.map_or(Ok(Unit::Ms), Unit::parse)?;
     let limits = params.text("returnRateLimits") != Some("false");
@@ -83,21 +83,21 @@ async fn raw(
     market: Market,
     streams: String,
     params: Params,
-) -> Answer<Response> {
+) -> ApiResult<Response> {
     open(app, upgrade, Address { market, combined: false, unit: unit(&params)? }, &streams)
 }
 
-async fn combined(app: State<Shared>, upgrade: Upgrade, market: Market, params: Params) -> Answer<Response> {
+async fn combined(app: State<Shared>, upgrade: Upgrade, market: Market, params: Params) -> ApiResult<Response> {
     let address = Address { market, combined: true, unit: unit(&params)? };
     open(app, upgrade, address, params.text("streams").unwrap_or_default())
 }
 
 /// `timeUnit`: of spot's events; futures have no such option, and what is theirs stays in ms.
-fn unit(params: &Params) -> Answer<Unit> {
+fn unit(params: &Params) -> ApiResult<Unit> {
     params.text("timeUnit").map_or(Ok(Unit::Ms), Unit::parse)
 }
 
-fn open(app: State<Shared>, upgrade: Upgrade, address: Address, streams: &str) -> Answer<Response> {
+fn open(app: State<Shared>, upgrade: Upgrade, address: Address, streams: &str) -> ApiResult<Response> {
     let session = Binance::new(Arc::clone(&app), address)?;
     // Some clients (ccxt) number their sockets, `/ws/0`, and subscribe then; keys of accounts are opened as private.
     let is_stream = |s: &&str| match address.market {
@@ -105,10 +105,10 @@ fn open(app: State<Shared>, upgrade: Upgrade, address: Address, streams: &str) -
         _ => !s.bytes().all(|b| b.is_ascii_digit()),
     };
     let names: Vec<String> = streams.split('/').filter(is_stream).map(str::to_owned).collect();
-    let checked = session.check(names).map_err(|msg| Refusal::new(-1121, msg))?;
+    let resolved = session.resolve(names).map_err(|msg| ApiError::new(-1121, msg))?;
     // Refused before the socket is open, so that a misspelt address is seen.
-    if let Some(why) = checked.refused() {
-        return Err(Refusal::new(-1121, why));
+    if let Some(why) = resolved.refused() {
+        return Err(ApiError::new(-1121, why));
     }
-    accept(&app, upgrade, move |socket| async move { session.run(socket, checked).await })
+    accept(&app, upgrade, move |socket| async move { session.run(socket, resolved).await })
 }

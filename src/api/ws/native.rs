@@ -21,11 +21,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::dispatch::{Dispatcher, Filter};
-use super::mailbox::{BarNews, Mailbox, News};
-use super::socket::{End, Out, SocketSession, accept, run};
+use super::mailbox::{BarUpdate, Mailbox, Update};
+use super::socket::{End, SocketSession, SocketWriter, accept, run};
 use super::upgrade::Upgrade;
 use crate::app::Shared;
-use crate::error::{Answer, Refusal};
+use crate::error::{ApiError, ApiResult};
 use crate::native::filter;
 use crate::params::Params;
 use crate::time::now_us;
@@ -39,16 +39,16 @@ const SWAP_PATIENCE: Duration = Duration::from_secs(10);
 /// The slowest pace of deltas, ms: one that a reader of the socket does not take for silence.
 const EVERY_MS_MAX: i64 = 1_000;
 
-pub(super) async fn open(app: State<Shared>, params: Params, upgrade: Upgrade) -> Answer<Response> {
+pub(super) async fn open(app: State<Shared>, params: Params, upgrade: Upgrade) -> ApiResult<Response> {
     let (Some(hub), Some(dispatcher)) = (app.hub.clone(), app.dispatcher.clone()) else {
-        return Err(Refusal::no_candles());
+        return Err(ApiError::no_candles());
     };
     let filter = filter(&hub, &params)?;
     let mailbox = dispatcher.mailbox();
     let every = match params.number("every_ms")? {
         None => Duration::ZERO,
         Some(ms) if ms <= EVERY_MS_MAX => Duration::from_millis(ms.unsigned_abs()),
-        Some(_) => return Err(Refusal::value("every_ms")),
+        Some(_) => return Err(ApiError::value("every_ms")),
     };
     let session = Native {
         app: Arc::clone(&app),
@@ -102,7 +102,7 @@ impl SocketSession for Native {
         Arc::clone(&self.mailbox)
     }
 
-    async fn begin(&mut self, out: &mut Out<'_>) -> Result<(), End> {
+    async fn begin(&mut self, out: &mut SocketWriter<'_>) -> Result<(), End> {
         self.previous = self.dispatcher.want_all(&self.mailbox, self.filter.clone());
         // Changes are pushed before the swap that shows them: one that was pushed before the subscription is certainly
         // in the swap after it.
@@ -118,7 +118,7 @@ impl SocketSession for Native {
             let (Some(name), Some(states)) = (self.dispatcher.name(index), whole.symbol(index)) else { continue };
             for (interval, bar) in Interval::ALL.into_iter().zip(states) {
                 if !bar.is_empty() && self.filter.has(&name.venue, &name.symbol, interval) {
-                    bars.push(BarNews::new(Arc::clone(&name), (index, interval), *bar, now));
+                    bars.push(BarUpdate::new(Arc::clone(&name), (index, interval), *bar, now));
                 }
             }
         }
@@ -126,26 +126,26 @@ impl SocketSession for Native {
         let text = format!(
             "{{\"type\":\"snapshot\",\"sequence\":{},\"swap\":{swap},\"klines\":[{}]}}",
             self.previous,
-            list(bars.iter().map(BarNews::object))
+            list(bars.iter().map(BarUpdate::object))
         );
         out.write([Message::text(text)]).await
     }
 
-    async fn said(&mut self, _text: &str, out: &mut Out<'_>) -> Result<(), End> {
+    async fn on_message(&mut self, _text: &str, out: &mut SocketWriter<'_>) -> Result<(), End> {
         out.write([Message::text(
             "{\"code\":2,\"msg\":\"Invalid request: this socket takes no requests\",\"id\":null}",
         )])
         .await
     }
 
-    async fn send(&mut self, out: &mut Out<'_>) -> Result<(), End> {
+    async fn send(&mut self, out: &mut SocketWriter<'_>) -> Result<(), End> {
         if !self.every.is_zero() {
             tokio::time::sleep_until(self.next).await;
             self.next = Instant::now() + self.every;
         }
         let batch = self.mailbox.take();
         self.app.counts.conflated.fetch_add(batch.conflated, Relaxed);
-        let bars = || batch.news.iter().filter_map(|n| if let News::Bar(b) = n { Some(b) } else { None });
+        let bars = || batch.updates.iter().filter_map(|n| if let Update::Bar(b) = n { Some(b) } else { None });
         if bars().next().is_none() || self.closed {
             return Ok(());
         }
@@ -162,7 +162,7 @@ impl SocketSession for Native {
         out.write([Message::text(text)]).await
     }
 
-    fn end(&mut self) {
+    fn close(&mut self) {
         self.closed = true;
         self.dispatcher.drop_all(&self.mailbox);
     }

@@ -9,12 +9,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::control::{self, BadRequest, ControlRequest, Topic};
 use super::dispatch::Dispatcher;
-use super::mailbox::{BarNews, Form, Mailbox, News, wrapped};
-use super::socket::{End, Out, SocketSession, run};
+use super::mailbox::{BarUpdate, Form, Mailbox, Update, wrapped};
+use super::socket::{End, SocketSession, SocketWriter, run};
 use super::upgrade::WebSocket;
 use crate::app::Shared;
 use crate::binance::{Family, FoundSymbol, info};
-use crate::error::{Answer, Refusal};
+use crate::error::{ApiError, ApiResult};
 use crate::text::{Unit, intervals};
 use crate::time::now_us;
 use kline::KlineHub;
@@ -26,7 +26,7 @@ pub(super) enum Market {
     Any,
     Spot,
     Usdm,
-    /// None: accounts.
+    /// User-data paths: no market data here.
     Private,
 }
 
@@ -42,29 +42,29 @@ impl Market {
     }
 }
 
-/// A stream that exists here.
-pub(super) struct Wanted {
+/// A stream that is served.
+pub(super) struct Resolved {
     name: String,
     found: FoundSymbol,
     topic: Topic,
 }
 
-/// Names of streams, sorted by what is known of them.
+/// Requested streams, resolved.
 #[derive(Default)]
-pub(super) struct Checked {
-    wanted: Vec<Wanted>,
-    /// Those that do not exist here, and why. They take no others along: the exchange sends the others, too.
+pub(super) struct ResolvedStreams {
+    found: Vec<Resolved>,
+    /// Those that are not served, and why. As on the exchange, they do not fail the others.
     unknown: Vec<(String, String)>,
 }
 
-impl Checked {
-    /// Why there is nothing to send, when nothing of what was requested exists.
+impl ResolvedStreams {
+    /// The first error, when no requested stream is served.
     pub fn refused(&self) -> Option<&str> {
-        self.unknown.first().filter(|_| self.wanted.is_empty()).map(|(_, why)| why.as_str())
+        self.unknown.first().filter(|_| self.found.is_empty()).map(|(_, why)| why.as_str())
     }
 }
 
-/// What the address of a socket says.
+/// The address of a socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Address {
     pub market: Market,
@@ -81,21 +81,21 @@ pub(super) struct Binance {
     mailbox: Arc<Mailbox>,
     address: Address,
     streams: BTreeMap<String, (u32, Topic)>,
-    /// The same by slot: a slot is shown in each of these forms.
+    /// The topics of each slot that are subscribed.
     bars: BTreeMap<(u32, usize), Vec<Topic>>,
-    /// Streams that were requested in another spelling than ours: clients know them by it.
-    spelled: BTreeMap<(u32, Topic), String>,
-    /// Unknown symbols that were requested beside known ones: they may be listed later.
-    later: Vec<String>,
-    /// The registry had so many symbols when they were looked for.
-    looked_at: usize,
-    first: Checked,
+    /// Names as requested, where they are not in lower case: clients expect them back.
+    requested_names: BTreeMap<(u32, Topic), String>,
+    /// Requested streams of unknown symbols: they may be listed later.
+    pending_streams: Vec<String>,
+    /// Symbols of the registry when `pending_streams` were last resolved.
+    registry_len_seen: usize,
+    first: ResolvedStreams,
 }
 
 impl Binance {
-    pub fn new(app: Shared, address: Address) -> Answer<Self> {
+    pub fn new(app: Shared, address: Address) -> ApiResult<Self> {
         let (Some(hub), Some(dispatcher)) = (app.hub.clone(), app.dispatcher.clone()) else {
-            return Err(Refusal::no_candles());
+            return Err(ApiError::no_candles());
         };
         let mailbox = dispatcher.mailbox();
         Ok(Self {
@@ -106,37 +106,38 @@ impl Binance {
             address,
             streams: BTreeMap::new(),
             bars: BTreeMap::new(),
-            spelled: BTreeMap::new(),
-            later: Vec::new(),
-            looked_at: 0,
-            first: Checked::default(),
+            requested_names: BTreeMap::new(),
+            pending_streams: Vec::new(),
+            registry_len_seen: 0,
+            first: ResolvedStreams::default(),
         })
     }
 
-    /// The streams after these names; an error when there are too many.
-    pub fn check(&self, names: Vec<String>) -> Result<Checked, String> {
+    /// Resolves names of streams; an error when there are too many.
+    pub fn resolve(&self, names: Vec<String>) -> Result<ResolvedStreams, String> {
         let new = names.iter().filter(|n| !self.streams.contains_key(*n)).count();
-        if self.streams.len() + self.later.len() + new > self.app.cfg.max_subscriptions {
+        if self.streams.len() + self.pending_streams.len() + new > self.app.cfg.max_subscriptions {
             return Err(format!(
                 "Invalid request: too many streams; at most {} on one connection",
                 self.app.cfg.max_subscriptions
             ));
         }
-        let mut checked = Checked::default();
+        let mut resolved = ResolvedStreams::default();
         for name in names {
             match self.find(&name) {
-                Ok((found, topic)) => checked.wanted.push(Wanted { name, found, topic }),
-                Err(why) => checked.unknown.push((name, why)),
+                Ok((found, topic)) => resolved.found.push(Resolved { name, found, topic }),
+                Err(why) => resolved.unknown.push((name, why)),
             }
         }
-        Ok(checked)
+        Ok(resolved)
     }
 
     fn find(&self, name: &str) -> Result<(FoundSymbol, Topic), String> {
         let shown: String = name.chars().take(80).collect();
         let (symbol, topic) = control::stream(name).ok_or_else(|| {
             format!(
-                "Invalid request: no such stream here: {shown}; there are aggTrade, trade and kline_ of {}",
+                "Invalid request: unknown stream {shown}; supported: @aggTrade, @trade, @kline_<interval> and, on USD-M, \
+                 @continuousKline_<interval>; intervals {}",
                 intervals()
             )
         })?;
@@ -163,24 +164,23 @@ impl Binance {
         Ok((found, topic))
     }
 
-    /// Takes what exists; what may exist later is remembered.
-    async fn take(&mut self, checked: Checked) {
-        let symbols = checked.unknown.into_iter().map(|(name, _)| name).filter(|n| control::stream(n).is_some());
-        self.later.extend(symbols);
-        self.later.sort();
-        self.later.dedup();
-        self.looked_at = self.hub.registry().len();
-        self.want(checked.wanted).await;
+    /// Subscribes streams that are served; keeps those that may be served later.
+    async fn accept(&mut self, resolved: ResolvedStreams) {
+        let pending = resolved.unknown.into_iter().map(|(name, _)| name).filter(|n| control::stream(n).is_some());
+        self.pending_streams.extend(pending);
+        self.pending_streams.sort();
+        self.pending_streams.dedup();
+        self.registry_len_seen = self.hub.registry().len();
+        self.subscribe(resolved.found).await;
     }
 
-    /// Subscribes, and puts what the client must know to have no gap into the mailbox: the last closed bar and
-    /// the open one.
-    async fn want(&mut self, wanted: Vec<Wanted>) {
+    /// Subscribes, and puts the last closed bar and the open one into the mailbox, so that the client has no gap.
+    async fn subscribe(&mut self, found: Vec<Resolved>) {
         let mut slots = Vec::new();
-        for w in wanted {
+        for w in found {
             let symbol = w.name.split('@').next().unwrap_or_default();
             if symbol != symbol.to_lowercase() {
-                self.spelled.insert((w.found.index, w.topic), w.name.clone());
+                self.requested_names.insert((w.found.index, w.topic), w.name.clone());
             }
             // Two names may mean one stream: upper and lower case.
             let there = self.streams.values().any(|s| *s == (w.found.index, w.topic));
@@ -215,24 +215,24 @@ impl Binance {
         let mut first = Vec::new();
         for (slot, bars) in newest.await {
             let Some(name) = self.dispatcher.name(slot.0) else { continue };
-            first.extend(bars.into_iter().map(|bar| Arc::new(BarNews::new(Arc::clone(&name), slot, bar, now))));
+            first.extend(bars.into_iter().map(|bar| Arc::new(BarUpdate::new(Arc::clone(&name), slot, bar, now))));
         }
         self.mailbox.put_first(first);
     }
 
-    fn unwant(&mut self, names: &[String]) {
+    fn unsubscribe(&mut self, names: &[String]) {
         for name in names {
-            self.later.retain(|n| n != name);
+            self.pending_streams.retain(|n| n != name);
             let Some((index, topic)) = self.streams.remove(name) else { continue };
             if self.streams.values().any(|s| *s == (index, topic)) {
                 continue;
             }
-            self.give_back(index, topic);
+            self.release(index, topic);
         }
     }
 
-    fn give_back(&mut self, index: u32, topic: Topic) {
-        self.spelled.remove(&(index, topic));
+    fn release(&mut self, index: u32, topic: Topic) {
+        self.requested_names.remove(&(index, topic));
         match (topic, topic.interval()) {
             (Topic::Trade { aggregate }, _) => self.dispatcher.drop_trades(&self.mailbox, index, aggregate),
             (_, None) => {}
@@ -248,30 +248,30 @@ impl Binance {
         }
     }
 
-    pub async fn run(mut self, socket: WebSocket, first: Checked) {
+    pub async fn run(mut self, socket: WebSocket, first: ResolvedStreams) {
         self.first = first;
         let app = Arc::clone(&self.app);
         run(&app, socket, self).await;
     }
 
-    /// What this client is sent of it: one message for each form in which it wants that.
-    fn messages(&self, news: &News, out: &mut Vec<Message>) {
-        let (index, venue, topics) = match news {
-            News::Bar(bar) => {
+    /// The messages of an update: one for each subscribed form.
+    fn messages(&self, update: &Update, out: &mut Vec<Message>) {
+        let (index, venue, topics) = match update {
+            Update::Bar(bar) => {
                 let topics = self.bars.get(&(bar.slot.0, bar.slot.1.index()));
                 (bar.slot.0, bar.name.venue.as_str(), topics.map_or(&[][..], Vec::as_slice))
             }
-            News::Trade(trade) => (trade.index(), trade.venue(), std::slice::from_ref(trade.topic())),
+            Update::Trade(trade) => (trade.index(), trade.venue(), std::slice::from_ref(trade.topic())),
         };
         let unit = if Family::of(venue) == Some(Family::Spot) { self.address.unit } else { Unit::Ms };
-        let event = |topic: Topic, combined: bool| match news {
-            News::Bar(bar) => bar.event(Form { topic, combined, unit }),
-            News::Trade(trade) => trade.event(combined, unit),
+        let event = |topic: Topic, combined: bool| match update {
+            Update::Bar(bar) => bar.event(Form { topic, combined, unit }),
+            Update::Trade(trade) => trade.event(combined, unit),
         };
         out.extend(topics.iter().map(|topic| {
-            let spelled = self.spelled.get(&(index, *topic)).filter(|_| self.address.combined);
+            let requested = self.requested_names.get(&(index, *topic)).filter(|_| self.address.combined);
             // Shared, not copied, where the name is ours.
-            Message::Text(match spelled {
+            Message::Text(match requested {
                 Some(name) => wrapped(true, || name.clone(), event(*topic, false).as_str()).into(),
                 None => event(*topic, self.address.combined),
             })
@@ -284,25 +284,25 @@ impl SocketSession for Binance {
         Arc::clone(&self.mailbox)
     }
 
-    async fn begin(&mut self, _out: &mut Out<'_>) -> Result<(), End> {
+    async fn begin(&mut self, _out: &mut SocketWriter<'_>) -> Result<(), End> {
         let first = std::mem::take(&mut self.first);
-        self.take(first).await;
+        self.accept(first).await;
         Ok(())
     }
 
-    async fn look(&mut self) {
+    async fn on_tick(&mut self) {
         let listed = self.hub.registry().len();
-        if self.later.is_empty() || listed == self.looked_at {
+        if self.pending_streams.is_empty() || listed == self.registry_len_seen {
             return;
         }
-        let names = std::mem::take(&mut self.later);
+        let names = std::mem::take(&mut self.pending_streams);
         // They were counted when they were requested.
-        if let Ok(checked) = self.check(names) {
-            self.take(checked).await;
+        if let Ok(resolved) = self.resolve(names) {
+            self.accept(resolved).await;
         }
     }
 
-    async fn said(&mut self, text: &str, out: &mut Out<'_>) -> Result<(), End> {
+    async fn on_message(&mut self, text: &str, out: &mut SocketWriter<'_>) -> Result<(), End> {
         let (request, id) = match control::parse_request(text) {
             Ok(parsed) => parsed,
             Err(bad) => return out.write([Message::text(bad.text())]).await,
@@ -310,19 +310,19 @@ impl SocketSession for Binance {
         let mut unknown = Vec::new();
         let result = match request {
             ControlRequest::Subscribe(names) => {
-                let checked = match self.check(names) {
-                    Ok(checked) => checked,
+                let resolved = match self.resolve(names) {
+                    Ok(resolved) => resolved,
                     Err(msg) => return out.write([Message::text(BadRequest { code: 2, msg, id }.text())]).await,
                 };
-                if let Some(why) = checked.refused() {
+                if let Some(why) = resolved.refused() {
                     return out.write([Message::text(BadRequest { code: 2, msg: why.to_owned(), id }.text())]).await;
                 }
-                unknown.extend(checked.unknown.iter().map(|(name, _)| name.clone()));
-                self.take(checked).await;
+                unknown.extend(resolved.unknown.iter().map(|(name, _)| name.clone()));
+                self.accept(resolved).await;
                 serde_json::Value::Null
             }
             ControlRequest::Unsubscribe(names) => {
-                self.unwant(&names);
+                self.unsubscribe(&names);
                 serde_json::Value::Null
             }
             ControlRequest::List => self.streams.keys().cloned().collect(),
@@ -334,18 +334,18 @@ impl SocketSession for Binance {
         };
         let mut answer = serde_json::json!({"result": result, "id": id});
         if let Some(members) = answer.as_object_mut().filter(|_| !unknown.is_empty()) {
-            // The exchange says nothing of them; its clients pass over what they do not know.
+            // The exchange has no such field; its clients ignore it.
             members.insert("unknown".to_owned(), unknown.into());
         }
         out.write([Message::text(answer.to_string())]).await
     }
 
-    async fn send(&mut self, out: &mut Out<'_>) -> Result<(), End> {
+    async fn send(&mut self, out: &mut SocketWriter<'_>) -> Result<(), End> {
         let batch = self.mailbox.take();
         self.app.counts.conflated.fetch_add(batch.conflated, Relaxed);
-        let mut messages = Vec::with_capacity(batch.news.len());
-        for news in &batch.news {
-            self.messages(news, &mut messages);
+        let mut messages = Vec::with_capacity(batch.updates.len());
+        for update in &batch.updates {
+            self.messages(update, &mut messages);
         }
         out.write(messages).await?;
         if batch.overflow {
@@ -354,9 +354,9 @@ impl SocketSession for Binance {
         Ok(())
     }
 
-    fn end(&mut self) {
+    fn close(&mut self) {
         for (index, topic) in std::mem::take(&mut self.streams).into_values() {
-            self.give_back(index, topic);
+            self.release(index, topic);
         }
     }
 }

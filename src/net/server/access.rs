@@ -84,7 +84,7 @@ impl Access {
     }
 
     /// True when requests need a token.
-    pub fn asks(&self) -> bool {
+    pub fn requires_token(&self) -> bool {
         self.token.is_some()
     }
 
