@@ -164,7 +164,7 @@ def main():
     lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     lazy.connect(("127.0.0.1", LAKE))
     streams = "/".join(f"{s}@{c}" for s in ["btcusdt", "ethusdt", "solusdt"] for c in ["trade", "kline_1m", "kline_5m", "kline_1h"])
-    lazy.sendall(f"GET /stream?streams={streams} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+    lazy.sendall(f"GET /stream?streams={streams} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
     fires("TapedeckSlowClients", "a WebSocket client does not read", limit=180)
     lazy.close()
 
