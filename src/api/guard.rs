@@ -60,11 +60,8 @@ fn refused(app: &Shared, request: &Request) -> Option<ApiError> {
         return Some(ApiError::with(StatusCode::PAYLOAD_TOO_LARGE, -1101, "Request body is too large."));
     }
     if !app.access.allows(request.uri(), headers) {
-        return Some(ApiError::with(
-            StatusCode::UNAUTHORIZED,
-            -2015,
-            "Invalid API-key, IP, or permissions for action.",
-        ));
+        let why = "Invalid API-key, IP, or permissions for action.";
+        return Some(ApiError::with(StatusCode::UNAUTHORIZED, -2015, why));
     }
     None
 }

@@ -1,5 +1,4 @@
-//! Both services from the outside: their logs, and their own status over HTTP. Read by `tapedeck status`, the demo and the
-//! page; takes no lock.
+//! Both services from the outside: their logs, and their status over HTTP. For `tapedeck status`, demo and page; no locks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -195,11 +194,8 @@ struct Service {
 
 impl Service {
     fn collector(at: SocketAddr) -> Service {
-        Service {
-            at,
-            access: Access::default(),
-            auth_hint: "a Tapedeck collector needs no token; another program may be listening".to_owned(),
-        }
+        let auth_hint = "a Tapedeck collector needs no token; another program may be listening".to_owned();
+        Service { at, access: Access::default(), auth_hint }
     }
 
     /// Shows the token that the configuration names.

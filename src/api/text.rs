@@ -32,13 +32,13 @@ impl Unit {
     }
 
     /// A time, given in us, in this unit.
-    pub fn from_us(self, us: i64) -> i64 {
+    pub fn convert_us(self, us: i64) -> i64 {
         if self == Self::Us { us } else { us.div_euclid(1_000) }
     }
 
     /// The last instant of a bar.
     pub fn close(self, interval: Interval, open_us: i64) -> i64 {
-        self.from_us(interval.next(open_us).saturating_sub(1))
+        self.convert_us(interval.next(open_us).saturating_sub(1))
     }
 }
 
@@ -97,7 +97,7 @@ impl Texts {
 /// Appends the twelve elements of a REST row.
 pub(super) fn row(out: &mut String, venue: &str, interval: Interval, bar: &KlineData, unit: Unit) {
     let t = Texts::of(venue, bar);
-    let (open, close) = (unit.from_us(bar.open_time_us), unit.close(interval, bar.open_time_us));
+    let (open, close) = (unit.convert_us(bar.open_time_us), unit.close(interval, bar.open_time_us));
     // Writing to a String cannot fail.
     let _ = write!(
         out,
@@ -128,7 +128,7 @@ impl Bar<'_> {
     fn k(&self, symbol: &str) -> String {
         let (bar, interval) = (self.bar, self.interval);
         let t = Texts::of(self.venue, bar);
-        let (open, close) = (self.unit.from_us(bar.open_time_us), self.unit.close(interval, bar.open_time_us));
+        let (open, close) = (self.unit.convert_us(bar.open_time_us), self.unit.close(interval, bar.open_time_us));
         format!(
             "{{\"t\":{open},\"T\":{close},{symbol}\"i\":\"{interval}\",\"f\":{},\"L\":{},\"o\":\"{}\",\"c\":\"{}\",\
              \"h\":\"{}\",\"l\":\"{}\",\"v\":\"{}\",\"n\":{},\"x\":{},\"q\":\"{}\",\"V\":\"{}\",\"Q\":\"{}\",\"B\":\"0\"}}",
@@ -150,13 +150,13 @@ impl Bar<'_> {
 
 /// A `kline` event.
 pub(super) fn event(bar: &Bar<'_>, now_us: i64) -> String {
-    let (symbol, now) = (bar.symbol, bar.unit.from_us(now_us));
+    let (symbol, now) = (bar.symbol, bar.unit.convert_us(now_us));
     format!("{{\"e\":\"kline\",\"E\":{now},\"s\":{symbol},\"k\":{}}}", bar.k(&format!("\"s\":{symbol},")))
 }
 
 /// A `continuous_kline` event: the pair and its contract instead of the symbol.
 pub(super) fn continuous(bar: &Bar<'_>, contract: &str, now_us: i64) -> String {
-    let now = bar.unit.from_us(now_us);
+    let now = bar.unit.convert_us(now_us);
     format!(
         "{{\"e\":\"continuous_kline\",\"E\":{now},\"ps\":{},\"ct\":\"{contract}\",\"k\":{}}}",
         bar.symbol,

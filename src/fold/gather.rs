@@ -361,8 +361,8 @@ impl Gatherer {
         }
         let Some(part) = self.part.as_mut() else { return 0 };
         part.account.record(record.kind_raw, record.seq.0, record.ts_recv_ns);
-        part.account.planned_closes +=
-            u64::from(record.kind() == Some(Kind::ConnClose) && is_planned_close(record.payload));
+        let is_close = record.kind() == Some(Kind::ConnClose);
+        part.account.planned_closes += u64::from(is_close && is_planned_close(record.payload));
         let touched = match record.kind() {
             Some(Kind::Data | Kind::Rest) => {
                 part.account.frames += 1;
@@ -512,8 +512,8 @@ impl Gatherer {
 
 /// The first record a fresh lake meets: what is missing before it, if it is not the log's first.
 pub fn missing_beginning(record: &RecordRef<'_>) -> Option<LostRange> {
-    // A run that could not make its first segment, or was killed before it had one, leaves an epoch and at most one
-    // segment id after; one that recorded had prepared the next segment too, and has used more ids than epochs.
+    // A run that could not make its first segment, or was killed before it had one, leaves behind an epoch and at
+    // most one segment id; one that recorded had prepared the next segment too, and has used more ids than epochs.
     let first_of_all = record.position.segment.0 <= u64::from(record.seq.epoch());
     if record.seq.counter() == 0 && (record.seq.epoch() <= 1 || first_of_all) {
         return None;
@@ -563,25 +563,19 @@ fn listing(part: &mut OpenPart, common: &Common, rows: &mut model::Rows) -> u32 
 
 /// A frame that is rows, and a row of `frames` because of what of it is not.
 #[cold]
-fn in_part(
-    part: &mut OpenPart,
-    common: &Common,
-    record: &RecordRef<'_>,
-    odd: &Rejects,
-    channel: Option<Channel>,
-) -> u32 {
+fn in_part(part: &mut OpenPart, common: &Common, frame: &RecordRef<'_>, of: &Rejects, channel: Option<Channel>) -> u32 {
     part.account.in_part(channel);
-    let payload = match (odd.kept.as_bytes(), record.rest()) {
+    let payload = match (of.kept.as_bytes(), frame.rest()) {
         ([], Some(rest)) => rest.body,
-        ([], None) => record.payload,
+        ([], None) => frame.payload,
         (kept, _) => kept,
     };
     let row = FrameRow {
-        symbol: if let [symbol] = odd.symbols[..] { symbol } else { None },
+        symbol: if let [symbol] = of.symbols[..] { symbol } else { None },
         channel: Some(channel.map_or("symbols", Channel::as_str)),
-        encoding: encoding_of(record),
+        encoding: encoding_of(frame),
         payload,
-        reason: &odd.reason(),
+        reason: &of.reason(),
     };
     part.buffer(Table::Frames).push(common, 0, &row);
     part.account.rows(Table::Frames, 1);

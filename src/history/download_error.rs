@@ -110,9 +110,7 @@ impl What {
                 "file and checksum of the archive do not agree: it is being uploaded again, or damaged there; try \
                  again later"
             }
-            What::Vanished => {
-                "another program removes .partial files below history.dir: find out which, then try again"
-            }
+            What::Vanished => "another program removes .partial files below history.dir: stop it, then try again",
             What::Disk => "make room or repair the disk, then try again",
         }
     }

@@ -41,8 +41,7 @@ pub struct Subscribe<'a> {
 /// Payload of a ConnClose record.
 #[derive(Debug, Serialize)]
 pub struct ConnClose<'a> {
-    /// Why: the `server` closed, the connection was `lost`, no frame came (`stale`), planned replacement (`rotate`),
-    /// `shutdown` of the collector, the `log` takes nothing.
+    /// `server` closed, `lost` connection, `stale`: no frame; `rotate`: planned; collector `shutdown`; `log` write failed.
     pub cause: &'a str,
     /// Close code the server sent.
     pub code: Option<u16>,
@@ -71,8 +70,7 @@ pub fn is_planned_close(payload: &[u8]) -> bool {
 /// Payload of a Gap record: between the two times these streams may miss frames because of our connection.
 #[derive(Debug, Serialize)]
 pub struct Gap<'a> {
-    /// The cause of the ConnClose before it; or `silent`: the connection stayed, and these were silent for far longer than
-    /// usual.
+    /// The cause of the ConnClose before it; or `silent`: the connection stayed, these were silent for unusually long.
     pub reason: &'a str,
     /// Last frame before, ns since epoch.
     pub from_ns: u64,

@@ -75,6 +75,7 @@ pub struct Response {
 }
 
 type Sender = SendRequest<Empty<Bytes>>;
+type RawResponse = hyper::Response<Incoming>;
 
 /// Requests to one host.
 pub struct HttpClient {
@@ -157,7 +158,7 @@ impl HttpClient {
         place: &Place,
         method: &Method,
         headers: &[(&'static str, String)],
-    ) -> Result<(Sender, hyper::Response<Incoming>), HttpError> {
+    ) -> Result<(Sender, RawResponse), HttpError> {
         loop {
             let kept = self.take(&place.peer);
             let reused = kept.is_some();
@@ -258,12 +259,7 @@ impl Reply<'_> {
     }
 }
 
-async fn read(
-    place: &Place,
-    response: hyper::Response<Incoming>,
-    max: usize,
-    limit: Duration,
-) -> Result<Response, HttpError> {
+async fn read(place: &Place, response: RawResponse, max: usize, limit: Duration) -> Result<Response, HttpError> {
     let status = response.status().as_u16();
     let (head, mut incoming) = response.into_parts();
     // A length the server claims is only a hint for the first allocation.

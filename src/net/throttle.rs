@@ -1,6 +1,5 @@
-//! Throttling by the exchange: whether a response bans us and for how long, how much of the request weight is used, and
-//! whether the response is the exchange's own. The only place that reads `Retry-After`. Pure: headers and bytes in, durations
-//! out.
+//! Throttling by the exchange: bans and their length, used request weight, and whether a response is the exchange's own.
+//! The only place that reads `Retry-After`. Pure: headers and bytes in, durations out.
 //!
 //! ```text
 //! Retry-After: 7 | 1.5 | Sun, 06 Nov 1994 08:49:37 GMT | 1796008942 | 1796008942123      seconds, a date, the time of the reset

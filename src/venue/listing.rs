@@ -135,8 +135,7 @@ pub(super) fn read(
     match listing.rejects.first() {
         Some(first) if listing.symbols.is_empty() => {
             let why: String = first.why.chars().take(WHY_CHARS_MAX / 4).collect();
-            let what =
-                format!("none of {} entries has a name that can be used; the first: {why}", listing.rejects.len());
+            let what = format!("none of {} entries has a usable name; the first: {why}", listing.rejects.len());
             Err(DecodeError::Malformed { at: 0, what })
         }
         _ => Ok(listing),

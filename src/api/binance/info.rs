@@ -23,10 +23,7 @@ pub(super) async fn spot(app: State<Shared>, SpotUnit(unit): SpotUnit, params: P
     let hub = app.hub()?;
     // What an account may trade is not kept: an answer that pays no attention to it would be another one.
     if params.get("permissions")?.is_some() {
-        return Err(ApiError::new(
-            -1130,
-            "Data sent for parameter 'permissions' is not valid: they are not kept here.",
-        ));
+        return Err(ApiError::new(-1130, "Data sent for parameter 'permissions' is not valid: not kept here."));
     }
     let symbols = chosen(&hub, Family::Spot, &params)?;
     Ok(answer(&app, None, unit, symbols))
@@ -47,7 +44,7 @@ fn answer(app: &State<Shared>, futures: Option<&str>, unit: Unit, symbols: Vec<V
     let limit = app.cfg.weight_per_minute;
     let mut info = json!({
         "timezone": "UTC",
-        "serverTime": unit.from_us(now_us()),
+        "serverTime": unit.convert_us(now_us()),
         "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": limit}],
         "symbols": symbols,
     });

@@ -62,7 +62,7 @@ async fn ping() -> Response {
 }
 
 async fn spot_time(SpotUnit(unit): SpotUnit) -> Response {
-    json(format!("{{\"serverTime\":{}}}", unit.from_us(now_us())))
+    json(format!("{{\"serverTime\":{}}}", unit.convert_us(now_us())))
 }
 
 async fn time() -> Response {

@@ -136,7 +136,7 @@ fn one(hub: &KlineHub, found: &FoundSymbol, family: Family) -> Result<Option<Str
     let d = Decimals::of(found.venue, bar.price_scale, bar.amount_scale);
     let price = decimal(bar.close.into(), bar.price_scale.into(), d.price);
     let time = match family {
-        Family::Usdm => format!(",\"time\":{}", Unit::Ms.from_us(venue_now_us(hub, found))),
+        Family::Usdm => format!(",\"time\":{}", Unit::Ms.convert_us(venue_now_us(hub, found))),
         Family::Spot => String::new(),
     };
     Ok(Some(format!("{{\"symbol\":{},\"price\":\"{price}\"{time}}}", json_text(&found.symbol))))
@@ -336,7 +336,8 @@ fn summary(hub: &KlineHub, found: &FoundSymbol, window: Window) -> Result<ApiRes
         // The price right after a gap is unknown.
         earlier = None;
         if bars.is_empty() {
-            let (from, to) = (window.unit.from_us(gap.open_time_us), window.unit.from_us(gap.open_time_us + MINUTE_US));
+            let (from, to) =
+                (window.unit.convert_us(gap.open_time_us), window.unit.convert_us(gap.open_time_us + MINUTE_US));
             let msg = format!(
                 "Trades between {from} and {to} are missing, without a complete minute since: try again later."
             );
@@ -406,8 +407,8 @@ fn object(found: &FoundSymbol, s: &Sums, extras: &Extras, window: Window, (opene
     format!(
         "{{{},\"openTime\":{},\"closeTime\":{},\"firstId\":{},\"lastId\":{},\"count\":{}}}",
         members.join(","),
-        window.unit.from_us(opened),
-        window.unit.from_us(ends),
+        window.unit.convert_us(opened),
+        window.unit.convert_us(ends),
         s.first_id,
         s.last_id,
         s.count

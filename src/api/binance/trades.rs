@@ -113,7 +113,7 @@ async fn answer(
                 {
                     let msg = format!(
                         "Trades are known up to {} only (nothing is recorded, or it is still being read): request an earlier endTime or try again later.",
-                        Unit::Ms.from_us(known_until_us)
+                        Unit::Ms.convert_us(known_until_us)
                     );
                     return Ok(Err(ApiError::with(StatusCode::SERVICE_UNAVAILABLE, -1001, msg)));
                 }
@@ -158,7 +158,7 @@ async fn aggregates(app: State<Shared>, params: Params, family: Family, unit: Un
             agg_id(t),
             t.first_id,
             t.last_id,
-            unit.from_us(t.ts_us),
+            unit.convert_us(t.ts_us),
             !t.taker_buy
         );
     })
@@ -177,7 +177,7 @@ async fn single(app: State<Shared>, params: Params, family: Family, unit: Unit) 
             "{{\"id\":{},\"price\":\"{price}\",\"qty\":\"{amount}\",\"quoteQty\":\"{quote}\",\"time\":{},\
              \"isBuyerMaker\":{}{last}}}",
             t.last_id,
-            unit.from_us(t.ts_us),
+            unit.convert_us(t.ts_us),
             !t.taker_buy
         );
     })

@@ -153,9 +153,9 @@ impl TradeUpdate {
 
     fn text(&self, unit: Unit) -> String {
         let aggregate = self.is_aggregate();
-        let (t, symbol, now) = (&self.tick, &self.name.json, unit.from_us(self.now_us));
+        let (t, symbol, now) = (&self.tick, &self.name.json, unit.convert_us(self.now_us));
         let (price, amount, _) = trade_texts(&self.name.venue, t);
-        let (time, maker) = (unit.from_us(t.ts_us), !t.taker_buy);
+        let (time, maker) = (unit.convert_us(t.ts_us), !t.taker_buy);
         let spot = Family::of(&self.name.venue) == Some(Family::Spot);
         let last = match (spot, aggregate) {
             (true, _) => ",\"M\":true",

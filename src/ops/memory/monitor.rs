@@ -55,10 +55,8 @@ impl Section for Settings {
         }
         let (elevated, critical) = (self.elevated_percent, self.critical_percent);
         let what = || format!("{elevated} is not below memory.critical_percent ({critical})");
-        (elevated >= critical)
-            .then(|| KeyProblem::new("elevated_percent", what(), "write 75 and 85"))
-            .into_iter()
-            .collect()
+        let problem = (elevated >= critical).then(|| KeyProblem::new("elevated_percent", what(), "write 75 and 85"));
+        problem.into_iter().collect()
     }
 }
 
