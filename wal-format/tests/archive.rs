@@ -2,14 +2,10 @@
 //! nothing lost by a kill.
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
-#[path = "support/build.rs"]
-mod build;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use build::SegmentBuilder;
+use crate::support::build::SegmentBuilder;
 use proptest::prelude::*;
 use wal_format::archive::{self, PackStep, layout, pack};
 use wal_format::header::SegmentHeader;

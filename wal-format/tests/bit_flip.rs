@@ -5,16 +5,12 @@
 //! `TAPEDECK_RUNS=1` takes one bit of every byte, `TAPEDECK_RUNS=8` all of them.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::os::unix::fs::FileExt;
 
-use support::Rng;
+use crate::support::writer::closed_log;
+use crate::support::{self, Rng};
 use wal_format::layout::footer_offset;
 use wal_format::verify::verify_file;
-use writer::closed_log;
 
 #[test]
 fn every_flipped_bit_of_a_sealed_segment_is_found() {

@@ -11,17 +11,14 @@
 //! Planted lies must be noticed. `TAPEDECK_SEED` replays one run, `TAPEDECK_RUNS` sets how many.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use support::{Owned, Rng, Stop, check_payload, drain, read_all};
+use crate::support::writer;
+use crate::support::{self, Owned, Rng, Stop, check_payload, drain, read_all};
 use wal_format::layout::footer_offset;
 use wal_format::repair::repair_after_power_loss;
 use wal_format::sim::{Crash, Image, Lie, Probe, SimStorage};

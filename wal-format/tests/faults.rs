@@ -1,12 +1,9 @@
 //! A writer on a storage that refuses: full disks and failing syncs, at open and while running.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/faulty.rs"]
-mod faulty;
-
 use std::sync::atomic::Ordering;
 
-use faulty::{Faulty, SMALL, T0, append, eventually, frames, options};
+use crate::support::faulty::{Faulty, SMALL, T0, append, eventually, frames, options};
 use wal_format::{Append, AppendError, CloseError, Duty, Kind, LogWriter, OpenError, SyncError, SyncPolicy};
 
 #[test]

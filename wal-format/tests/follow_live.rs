@@ -2,19 +2,15 @@
 //! (WAL.md claims 20, 23, 25).
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use support::{Rng, check_payload, spawn_self};
+use crate::support::writer::{append, options};
+use crate::support::{self, Rng, check_payload, spawn_self};
 use wal_format::{
     AckFile, Kind, LogReader, LogWriter, Position, ReaderOptions, Seq, Step, SyncPolicy, list_segments, log_state,
 };
-use writer::{append, options};
 
 const LONGEST: u64 = 600;
 
@@ -70,7 +66,7 @@ fn three_threads_and_two_processes_follow_a_writer_over_many_rolls() {
     let children: Vec<_> = (0..2)
         .map(|_| {
             spawn_self(
-                "child_reader",
+                "follow_live::child_reader",
                 &[("TAPEDECK_CHILD_DIR", dir.path().display().to_string()), ("TAPEDECK_CHILD_LAST", last.to_string())],
             )
         })

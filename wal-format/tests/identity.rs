@@ -2,19 +2,15 @@
 //! is read, acknowledged past or deleted, no epoch is given out twice, and nothing of the log's own becomes foreign.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::path::{Path, PathBuf};
 
-use support::build::{INCARNATION, SegmentBuilder, UUID};
-use support::{Stop, check_payload, copy_log, drain, retire_for};
+use crate::support::build::{INCARNATION, SegmentBuilder, UUID};
+use crate::support::writer::{append, options};
+use crate::support::{self, Stop, check_payload, copy_log, drain, retire_for};
 use wal_format::{
     AckFile, Checkpoint, CheckpointError, Foreign, Incarnation, Kind, KnownRun, LineageError, LogReader, LogWriter,
     OpenError, Position, ReaderOptions, ResumeError, RetireError, Run, SegmentId, Seq, lineage, list_segments, repair,
 };
-use writer::{append, options};
 
 const SMALL: u64 = 64 * 1024;
 const LONGEST: u64 = 400;

@@ -9,18 +9,14 @@
 //! Replay with `TAPEDECK_SEED`, lengthen with `TAPEDECK_RUNS`.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use support::{Rng, assert_contiguous, check_payload, data, drain, spawn_self};
+use crate::support::writer::{append, options};
+use crate::support::{self, Rng, assert_contiguous, check_payload, data, drain, spawn_self};
 use wal_format::{LogReader, LogWriter, Position, ReaderOptions, SyncPolicy, repair};
-use writer::{append, options};
 
 const LONGEST: u64 = 900;
 /// Marks the start of a report in the pipe: the test harness prints lines of its own.
@@ -85,7 +81,7 @@ fn a_writer_killed_at_random_times_loses_nothing_it_had_returned() {
     let runs = support::runs(25);
     for run in 0..runs {
         let mut child = spawn_self(
-            "child_writer",
+            "kill_writer::child_writer",
             &[
                 ("TAPEDECK_CHILD_DIR", dir.path().display().to_string()),
                 ("TAPEDECK_CHILD_SEED", rng.next().to_string()),

@@ -2,14 +2,11 @@
 //! repair died at any of its steps, when a reader was restarted in between.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::path::Path;
 
-use support::build::SegmentBuilder;
-use support::{Owned, Stop, assert_accounted, copy_log, drain, read_all};
+use crate::support::build::SegmentBuilder;
+use crate::support::writer;
+use crate::support::{Owned, Stop, assert_accounted, copy_log, drain, read_all};
 use wal_format::layout::{DATA_START, RECORD_HEADER_BYTES};
 use wal_format::repair::die_after;
 use wal_format::verify::{Severity, verify_log};

@@ -2,17 +2,14 @@
 //! never taken for deleted, foreign or lost while it may come back.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::support::build::{SegmentBuilder, UUID};
+use crate::support::writer;
+use crate::support::{self, Stop, data, drain, read_all};
 use rustix::fs::{CWD, Mode, mkfifoat};
-use support::build::{SegmentBuilder, UUID};
-use support::{Stop, data, drain, read_all};
 use wal_format::lock::LogLock;
 use wal_format::verify::{Severity, verify_log};
 use wal_format::{

@@ -2,11 +2,9 @@
 //! the roll race, prepared segments, jumps of epoch, positions that no longer exist.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-mod support;
-
+use crate::support::build::{SEGMENT_BYTES, SegmentBuilder, UUID};
+use crate::support::{self, Stop, data, drain, read_all};
 use proptest::prelude::*;
-use support::build::{SEGMENT_BYTES, SegmentBuilder, UUID};
-use support::{Stop, data, drain, read_all};
 use wal_format::{Kind, LogReader, LostReason, Position, ReaderOptions, SegmentId, Seq, Step, list_segments, repair};
 
 fn dir() -> tempfile::TempDir {

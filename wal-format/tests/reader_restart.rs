@@ -2,16 +2,12 @@
 //! without a gap and without repeating what it had acknowledged (WAL.md claims 21, 22, 24, 39).
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
-use support::{Rng, check_payload};
+use crate::support::writer::{append, options};
+use crate::support::{self, Rng, check_payload};
 use wal_format::{
     Ack, AckError, AckFile, Evidence, Hold, Incarnation, Kind, LogReader, LogWriter, Position, ReaderOptions,
     RetireError, SegmentId, Step,
 };
-use writer::{append, options};
 
 const LONGEST: u64 = 500;
 

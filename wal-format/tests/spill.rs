@@ -1,13 +1,10 @@
 //! A log whose disk is full, or fails, goes on on another one: written, read, repaired, deleted as if it lay in one place.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-#[path = "support/faulty.rs"]
-mod faulty;
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use faulty::{Faulty, OTHER, append, eventually, frames, options};
+use crate::support::faulty::{self, Faulty, OTHER, append, eventually, frames, options};
 use wal_format::{
     AckFile, Evidence, LogOptions, LogReader, LogWriter, Position, ReaderOptions, SyncPolicy, list_segments, spill,
 };

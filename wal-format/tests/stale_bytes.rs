@@ -2,15 +2,11 @@
 //! another segment, log, epoch or salt (WAL.md claims 6 and 7).
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::os::unix::fs::FileExt;
 
-use support::{assert_accounted, assert_contiguous, data, read_all};
+use crate::support::writer::{append, closed_log, options};
+use crate::support::{self, assert_accounted, assert_contiguous, data, read_all};
 use wal_format::{Kind, LogWriter, repair};
-use writer::{append, closed_log, options};
 
 #[test]
 fn records_of_equal_length_after_a_recovery_never_uncover_old_ones() {

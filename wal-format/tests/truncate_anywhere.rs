@@ -3,13 +3,9 @@
 //! it again changes nothing (claim 15).
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
-use support::{Rng, Stop, assert_accounted, copy_log, read_all};
+use crate::support::writer::closed_log;
+use crate::support::{self, Rng, Stop, assert_accounted, copy_log, read_all};
 use wal_format::{Kind, repair};
-use writer::closed_log;
 
 #[test]
 fn a_sealed_segment_cut_anywhere_keeps_what_lies_before_the_cut_and_reports_the_rest() {

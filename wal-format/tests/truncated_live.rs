@@ -2,17 +2,13 @@
 //! (WAL.md claim 33), and the next start goes on.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::{data, drain};
+use crate::support::writer::{append, options};
+use crate::support::{data, drain};
 use wal_format::{LogReader, LogWriter, Position, ReaderOptions};
-use writer::{append, options};
 
 /// The code of this test; `tapedeck` has its own.
 const CODE: u8 = 77;
@@ -51,7 +47,7 @@ fn active(dir: &Path) -> Option<PathBuf> {
 fn a_live_segment_that_is_cut_ends_the_writer_with_its_code_and_place_and_the_next_start_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "truncated_live::child", "--ignored", "--nocapture", "--test-threads=1"])
         .env("TAPEDECK_CHILD_DIR", dir.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -3,14 +3,10 @@
 //! of a log, header and footer blocks included.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-#[path = "support/writer.rs"]
-mod writer;
-
 use std::os::unix::fs::FileExt;
 
-use support::{Rng, assert_accounted, read_all};
-use writer::closed_log;
+use crate::support::writer::closed_log;
+use crate::support::{self, Rng, assert_accounted, read_all};
 
 /// Overwrites every `block`-sized piece of every sealed segment in turn and reads the log.
 fn every_block(block: usize, garbage: Option<u64>, step: usize) {

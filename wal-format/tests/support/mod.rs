@@ -3,6 +3,8 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 pub mod build;
+pub mod faulty;
+pub mod writer;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
