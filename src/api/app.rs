@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::cache::{QualityCache, SystemCache};
 use super::counts::Counts;
 use super::error::{ApiError, ApiResult, Failed};
-use super::looks::{QualityLooks, SystemLooks};
 use super::weights::Weights;
 use super::ws::Dispatcher;
 use crate::settings::{Config, Settings};
@@ -35,8 +35,8 @@ pub(crate) struct App {
     pub weights: Weights,
     pub counts: Counts,
     pub gate: Gate,
-    pub looks: SystemLooks,
-    pub reports: QualityLooks,
+    pub system_cache: SystemCache,
+    pub reports: QualityCache,
     pub shutdown: Shutdown,
 }
 
@@ -72,8 +72,8 @@ pub(crate) fn app(
         weights: Weights::default(),
         counts: Counts::default(),
         gate,
-        looks: SystemLooks::default(),
-        reports: QualityLooks::default(),
+        system_cache: SystemCache::default(),
+        reports: QualityCache::default(),
         shutdown,
     })
 }

@@ -9,11 +9,11 @@
 
 mod app;
 mod binance;
+mod cache;
 mod counts;
 mod error;
 mod guard;
 mod json;
-mod looks;
 mod metrics;
 mod native;
 pub mod outside;

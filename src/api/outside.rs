@@ -113,7 +113,7 @@ impl std::fmt::Display for StatusError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             StatusError::Unreachable(at) => write!(f, "not answering at http://{at}"),
-            StatusError::Status(at, 401, why) => write!(f, "needs a token at http://{at}: {why}"),
+            StatusError::Status(at, 401, why) => write!(f, "HTTP status 401 at http://{at}: {why}"),
             StatusError::Status(at, status, _) => write!(f, "answers with HTTP status {status} at http://{at}"),
             StatusError::NotTapedeck(at) => write!(f, "another program answers at http://{at}; expected Tapedeck"),
         }
@@ -279,7 +279,7 @@ mod tests {
         // Without the token the 401 is reported with a hint; its JSON is not taken for a status.
         let why = compactor(&config(at, "")).await.unwrap_err();
         assert_eq!(why, StatusError::Status(at, 401, "set [api] token_env or token_file".into()));
-        assert!(why.to_string().contains("needs a token"), "{why}");
+        assert!(why.to_string().contains("HTTP status 401"), "{why}");
         assert_eq!(server.join().unwrap().len(), 2);
     }
 

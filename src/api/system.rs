@@ -31,17 +31,17 @@ pub(super) fn router() -> Router<Shared> {
 }
 
 async fn system(State(app): State<Shared>) -> ApiResult<Response> {
-    if let Some(body) = app.looks.fresh() {
+    if let Some(body) = app.system_cache.fresh() {
         return Ok(answer(body.to_string()));
     }
-    // One looks, the others wait for what it sees; none of them holds a place of those who read candles.
-    let _one = app.looks.lock.lock().await;
-    if let Some(body) = app.looks.fresh() {
+    // One reads, the others wait for what it finds; none of them holds a place of those who read candles.
+    let _one = app.system_cache.lock.lock().await;
+    if let Some(body) = app.system_cache.fresh() {
         return Ok(answer(body.to_string()));
     }
     let (state, collectors) = (Arc::clone(&app), outside::collectors(&app.config.capture).await);
     let body: Arc<str> = blocking(&app, move || Ok(look(&state, collectors)?.to_string().into())).await?;
-    app.looks.keep(&body);
+    app.system_cache.keep(&body);
     Ok(answer(body.to_string()))
 }
 

@@ -9,14 +9,14 @@ use crate::venues::VenueConfig;
 use model::Channel;
 use venue::{Limits, Want, venue};
 
-/// A setting that works and is unwise.
+/// A setting that is valid and unwise, without effect, or incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// `section.key`.
     pub key: String,
-    /// What is unwise, in numbers.
+    /// What is wrong with it, in numbers.
     pub what: String,
-    /// What would be safe.
+    /// What would be better.
     pub fix: String,
 }
 
@@ -27,12 +27,13 @@ impl std::fmt::Display for Warning {
 }
 
 impl Capture {
-    /// Connections that the configured names make, over all venues and lines; roughly.
+    /// Connections that the configured names make, over all venues and lines (redundant sets of
+    /// connections, each by its own proxy or address); roughly.
     pub fn connections_estimate(&self) -> usize {
         self.venues.values().map(|v| estimate(v).0 * v.lines.max(1) as usize).sum()
     }
 
-    /// Everything that works and is unwise, venue by venue.
+    /// Settings that are valid and unwise, without effect, or incomplete, venue by venue.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut out = Vec::new();
         let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();

@@ -9,12 +9,12 @@
 //! ```
 //!
 //! The kernel drops a lock when its holder dies, so there is no time-out and nothing to clear away; lock files are
-//! never removed. Its content (pid, host, purpose) is of the process that took it last and is only for messages.
+//! never removed. Their content (pid, host, purpose) is that of the process that took it last, and only for messages.
 //! Readers of the lake take no lock.
 //!
 //! Of a lake in an object store the lock lies in the local directory in which it is worked on, and says nothing to other
-//! machines. Between those a store keeps only this: of two who put under one name one is refused, a manifest is replaced
-//! only as the one that was read, and who reads what was replaced gets an error.
+//! machines. Between those a store gives only conditional writes: put-if-absent for new files, compare-and-swap on the
+//! version for manifests; and reading an object that was replaced is an error.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -33,7 +33,7 @@ const REWRITE: &str = ".rewrite.lock";
 /// How long a change of the lake waits for others: a publish of many files on a slow disk takes seconds, a holder that
 /// was stopped takes for ever.
 pub const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks whether the lock is free.
+/// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);
 /// A wait this long is worth a line.
 const WARN_AFTER: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ const NOTE_BYTES_MAX: usize = 256;
 pub enum LakeLockError {
     /// Another process has it.
     #[error(
-        "the lake is in use by {holder}\n  where: {path}\n  fix:   let it end, or end it; what was begun is tried again", path = path.display()
+        "the lake is in use by {holder}\n  where: {path}\n  fix:   wait for it or stop it; interrupted work is retried", path = path.display()
     )]
     Held {
         /// The lock file.

@@ -56,11 +56,11 @@ fn says(text: &str) -> String {
 }
 
 fn of_whom(from_exchange: bool) -> &'static str {
-    if from_exchange { "" } else { " (not an answer of the exchange)" }
+    if from_exchange { "" } else { " (not from the exchange)" }
 }
 
 impl RestError {
-    /// False when the same request would fail again: the venue understood it and refused.
+    /// False when the same request would fail again: the venue understood it and refused, or the body is too large.
     pub fn is_retryable(&self) -> bool {
         match self {
             RestError::Http { source: HttpError::TooLarge { .. }, .. } => false,
@@ -73,7 +73,8 @@ impl RestError {
         }
     }
 
-    /// True when the exchange itself rejected this request for good: no ban of our address, no page of a CDN or proxy.
+    /// True when this request failed for good: the exchange itself rejected it (no ban of our address, no page of a CDN or
+    /// proxy), or its body is too large.
     pub fn is_final(&self) -> bool {
         !self.is_retryable() && !matches!(self, RestError::Status { ban: Some(_), .. })
     }
@@ -149,7 +150,7 @@ impl RestClient {
         }
     }
 
-    /// How long a ban lasts; zero without one.
+    /// How long a ban of the first line's address still lasts; zero without one.
     pub fn banned_for(&self) -> Duration {
         let [first, _] = &self.budgets;
         first.banned().map_or(Duration::ZERO, |ban| ban.wait)

@@ -1,7 +1,7 @@
-//! Whether the log goes on after a place: asked at every quiet look, so it has to be cheap.
+//! Whether the log has records after a position: asked at every poll of an idle tail, so it has to be cheap.
 //!
-//! Listing a directory for each look would cost more than the records. Names only change when
-//! the directory's modification time does, so one `stat` and one 4-byte read per prepared
+//! Listing a directory for each poll would cost more than the records. Names only change when
+//! the directory's modification time does, so one `stat` and one 4-byte read per ready
 //! segment answer the question; about 1 us. The time stamp of a change can be one clock tick old,
 //! so a listing is only trusted once the same stamp was seen again 20 ms later.
 

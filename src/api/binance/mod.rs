@@ -34,7 +34,7 @@ pub(super) fn router() -> Router<Shared> {
         .route("/historicalTrades", get(trades::spot))
         .route("/ticker", get(ticker::spot_rolling))
         .route("/ticker/price", get(ticker::spot_price))
-        .route("/ticker/24hr", get(ticker::spot_day))
+        .route("/ticker/24hr", get(ticker::spot_24hr))
         .route("/ticker/tradingDay", get(ticker::spot_trading_day))
         .route("/ticker/bookTicker", get(ticker::no_book))
         .route("/depth", get(ticker::no_book));
@@ -48,7 +48,7 @@ pub(super) fn router() -> Router<Shared> {
         .route("/trades", get(trades::usdm))
         .route("/historicalTrades", get(trades::usdm))
         .route("/ticker/price", get(ticker::usdm_price))
-        .route("/ticker/24hr", get(ticker::usdm_day))
+        .route("/ticker/24hr", get(ticker::usdm_24hr))
         .route("/ticker/bookTicker", get(ticker::no_book))
         .route("/depth", get(ticker::no_book));
     let price_v2 = Router::new().route("/ticker/price", get(ticker::usdm_price));

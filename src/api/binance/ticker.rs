@@ -1,6 +1,7 @@
 //! `ticker/price`, and the tickers over a window: `ticker/24hr`, `ticker`, `ticker/tradingDay`; 501 for quotes and books.
 //!
-//! A window is summed from stored one-minute bars, never across a gap in the recording. `openTime` is the requested minute,
+//! A window is summed from stored one-minute bars, not across a gap in the recording, unless by their ids at most 1 in 100 of
+//! the trades are missing. `openTime` is the requested minute,
 //! or that in which recording began, or the first complete one after the last gap; without one the request is refused
 //! (-1130). A window ends at the newest recorded time of the venue, not at our clock. A symbol without trades in it has its
 //! last price and zero volume.
@@ -36,23 +37,23 @@ pub(super) async fn usdm_price(app: State<Shared>, params: Params) -> ApiResult<
     price(&app, &params, Family::Usdm).await
 }
 
-pub(super) async fn spot_day(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> ApiResult<Response> {
-    let kind = Kind::Day { full: full(&params)? };
-    summaries(app, &params, Family::Spot, Window { kind, unit, us: DAY_US, zone_us: 0 }).await
+pub(super) async fn spot_24hr(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> ApiResult<Response> {
+    let kind = Kind::Spot24hr { full: full(&params)? };
+    summaries(app, &params, Family::Spot, Window { kind, unit, len_us: DAY_US, utc_offset_us: 0 }).await
 }
 
-pub(super) async fn usdm_day(app: State<Shared>, params: Params) -> ApiResult<Response> {
-    let kind = Kind::Futures;
-    summaries(app, &params, Family::Usdm, Window { kind, unit: Unit::Ms, us: DAY_US, zone_us: 0 }).await
+pub(super) async fn usdm_24hr(app: State<Shared>, params: Params) -> ApiResult<Response> {
+    let kind = Kind::Usdm24hr;
+    summaries(app, &params, Family::Usdm, Window { kind, unit: Unit::Ms, len_us: DAY_US, utc_offset_us: 0 }).await
 }
 
 /// `ticker`: a rolling window of `windowSize`.
 pub(super) async fn spot_rolling(app: State<Shared>, SpotUnit(unit): SpotUnit, params: Params) -> ApiResult<Response> {
     let kind = Kind::Rolling { full: full(&params)? };
     let word = params.get("windowSize")?.unwrap_or("1d");
-    let us = window_us(word).ok_or_else(|| ApiError::value("windowSize"))?;
+    let len_us = window_us(word).ok_or_else(|| ApiError::value("windowSize"))?;
     need_symbols(&params)?;
-    summaries(app, &params, Family::Spot, Window { kind, unit, us, zone_us: 0 }).await
+    summaries(app, &params, Family::Spot, Window { kind, unit, len_us, utc_offset_us: 0 }).await
 }
 
 /// `ticker/tradingDay`: since midnight of `timeZone`.
@@ -165,19 +166,19 @@ fn shown(objects: Vec<String>, alone: bool) -> ApiResult<Response> {
 /// Which ticker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Day { full: bool },
+    Spot24hr { full: bool },
     Rolling { full: bool },
     TradingDay { full: bool },
-    Futures,
+    Usdm24hr,
 }
 
-/// A time range that ends now.
+/// The window of a ticker.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     kind: Kind,
     unit: Unit,
-    us: i64,
-    zone_us: i64,
+    len_us: i64,
+    utc_offset_us: i64,
 }
 
 impl Window {
@@ -185,13 +186,13 @@ impl Window {
     fn bounds(&self, now_us: i64) -> (i64, i64) {
         match self.kind {
             Kind::TradingDay { .. } => {
-                let midnight = (now_us + self.zone_us).div_euclid(DAY_US) * DAY_US - self.zone_us;
+                let midnight = (now_us + self.utc_offset_us).div_euclid(DAY_US) * DAY_US - self.utc_offset_us;
                 (midnight, midnight + DAY_US - 1)
             }
             // "The effective window will be up to 59999 ms wider" (Binance API documentation, "Rolling window").
-            Kind::Rolling { .. } => (Interval::M1.open_of(now_us - self.us), now_us),
+            Kind::Rolling { .. } => (Interval::M1.open_of(now_us - self.len_us), now_us),
             // Whole minutes of the last 24 hours.
-            Kind::Day { .. } | Kind::Futures => (Interval::M1.open_of(now_us - self.us) + MINUTE_US, now_us),
+            Kind::Spot24hr { .. } | Kind::Usdm24hr => (Interval::M1.open_of(now_us - self.len_us) + MINUTE_US, now_us),
         }
     }
 }
@@ -199,7 +200,7 @@ impl Window {
 async fn summaries(app: State<Shared>, params: &Params, family: Family, window: Window) -> ApiResult<Response> {
     let hub = app.hub()?;
     let (chosen, alone) = chosen(&hub, params, family)?;
-    let minutes = i64::try_from(chosen.len()).unwrap_or(i64::MAX).saturating_mul(window.us / MINUTE_US);
+    let minutes = i64::try_from(chosen.len()).unwrap_or(i64::MAX).saturating_mul(window.len_us / MINUTE_US);
     if !alone && minutes > MINUTES_MAX {
         return Err(ApiError::new(
             -1000,
@@ -316,6 +317,7 @@ fn first_complete(bars: &[KlineData]) -> usize {
     lacks.max(jumps)
 }
 
+/// The outer error is a failure of ours, the inner one a refusal; `None` = never traded.
 fn summary(hub: &KlineHub, found: &FoundSymbol, window: Window) -> Result<ApiResult<Option<String>>, Failed> {
     let newest = |start_us, limit| HistoryQuery {
         start_us,
@@ -326,7 +328,7 @@ fn summary(hub: &KlineHub, found: &FoundSymbol, window: Window) -> Result<ApiRes
     let newest_us = hub.history(&newest(None, 1))?.pop().map_or(i64::MIN, |b| b.open_time_us);
     let now_us = venue_now_us(hub, found).max(newest_us);
     let (from_us, to_us) = window.bounds(now_us);
-    let limit = usize::try_from(window.us / MINUTE_US).unwrap_or(usize::MAX).saturating_add(3);
+    let limit = usize::try_from(window.len_us / MINUTE_US).unwrap_or(usize::MAX).saturating_add(3);
     // The minute before has the price at which the window opens.
     let mut bars = hub.history(&newest(Some(from_us - MINUTE_US), limit))?;
     let mut earlier = bars.first().is_some_and(|b| b.open_time_us < from_us).then(|| bars.remove(0));
@@ -376,15 +378,15 @@ fn object(found: &FoundSymbol, s: &Sums, extras: &Extras, window: Window, (opene
     let d = Decimals::of(found.venue, s.price_scale, s.amount_scale);
     let price = |v: i64| decimal(v.into(), ps, d.price);
     let change = i128::from(s.close) - i128::from(s.open);
-    // Three decimals each: per cent; the average as the venue prints prices.
+    // The percentage has three decimals, the average as many as the venue's prices.
     let percent = ratio(change.saturating_mul(100_000), s.open.into()).unwrap_or(0);
     let finer = d.price.max(ps);
     let average = s.quote.checked_mul(10_i128.pow(finer - ps)).and_then(|q| ratio(q, s.volume)).unwrap_or(0);
     let mut members = vec![format!("\"symbol\":{}", json_text(&found.symbol))];
     let mut put = |name: &str, text: String| members.push(format!("\"{name}\":\"{text}\""));
     let (full, day) = match window.kind {
-        Kind::Day { full } => (full, full),
-        Kind::Futures => (true, true),
+        Kind::Spot24hr { full } => (full, full),
+        Kind::Usdm24hr => (true, true),
         Kind::Rolling { full } | Kind::TradingDay { full } => (full, false),
     };
     if full {
@@ -392,7 +394,7 @@ fn object(found: &FoundSymbol, s: &Sums, extras: &Extras, window: Window, (opene
         put("priceChangePercent", decimal(percent, 3, 3));
         put("weightedAvgPrice", decimal(average, finer, d.price));
     }
-    if let Some((before, scale)) = extras.before.filter(|_| matches!(window.kind, Kind::Day { full: true })) {
+    if let Some((before, scale)) = extras.before.filter(|_| matches!(window.kind, Kind::Spot24hr { full: true })) {
         put("prevClosePrice", decimal(before.into(), scale.into(), d.price));
     }
     put("lastPrice", price(s.close));
@@ -492,7 +494,7 @@ mod tests {
         let read = |kind, extras: &Extras| -> Value {
             serde_json::from_str(&object(&found, &s, extras, over(kind), (60_000_000, 121_000_001))).unwrap()
         };
-        let day = read(Kind::Day { full: true }, &Extras { last_amount: Some((1, 0)), before: Some((5, 1)) });
+        let day = read(Kind::Spot24hr { full: true }, &Extras { last_amount: Some((1, 0)), before: Some((5, 1)) });
         for (name, want) in [
             ("priceChange", "-1.00000000"),
             ("priceChangePercent", "-33.333"),
@@ -505,7 +507,7 @@ mod tests {
             assert_eq!(day[name], want, "{name}");
         }
         assert_eq!((&day["openTime"], &day["closeTime"]), (&60_000_000.into(), &121_000_001.into()));
-        let unknown = read(Kind::Day { full: true }, &Extras::default());
+        let unknown = read(Kind::Spot24hr { full: true }, &Extras::default());
         assert!(unknown.get("prevClosePrice").is_none() && unknown.get("lastQty").is_none());
         let mini = read(Kind::Rolling { full: false }, &Extras { last_amount: Some((1, 0)), before: Some((5, 1)) });
         assert_eq!(mini.as_object().unwrap().len(), 12, "{mini}");
@@ -518,7 +520,7 @@ mod tests {
         let now = 5 * DAY_US + 10 * HOUR_US + 90_000_000;
         let over = |kind, us, zone_us| Window { kind, unit: Unit::Ms, us, zone_us }.bounds(now);
         assert_eq!(over(Kind::Rolling { full: true }, HOUR_US, 0).0, 5 * DAY_US + 9 * HOUR_US + MINUTE_US);
-        assert_eq!(over(Kind::Futures, DAY_US, 0).0, 4 * DAY_US + 10 * HOUR_US + 2 * MINUTE_US);
+        assert_eq!(over(Kind::Usdm24hr, DAY_US, 0).0, 4 * DAY_US + 10 * HOUR_US + 2 * MINUTE_US);
         assert_eq!(over(Kind::TradingDay { full: true }, DAY_US, 0), (5 * DAY_US, 6 * DAY_US - 1));
         assert_eq!(over(Kind::TradingDay { full: true }, DAY_US, -11 * HOUR_US).0, 4 * DAY_US + 11 * HOUR_US);
     }

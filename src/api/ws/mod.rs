@@ -32,7 +32,7 @@ use super::params::Params;
 use super::text::Unit;
 use api::Api;
 use socket::accept;
-use streams::{Address, Binance, Market};
+use streams::{Market, StreamOptions, StreamSession};
 use upgrade::Upgrade;
 
 pub(super) fn router() -> Router<Shared> {
@@ -84,11 +84,11 @@ async fn raw(
     streams: String,
     params: Params,
 ) -> ApiResult<Response> {
-    open(app, upgrade, Address { market, combined: false, unit: unit(&params)? }, &streams)
+    open(app, upgrade, StreamOptions { market, combined: false, unit: unit(&params)? }, &streams)
 }
 
 async fn combined(app: State<Shared>, upgrade: Upgrade, market: Market, params: Params) -> ApiResult<Response> {
-    let address = Address { market, combined: true, unit: unit(&params)? };
+    let address = StreamOptions { market, combined: true, unit: unit(&params)? };
     open(app, upgrade, address, params.text("streams").unwrap_or_default())
 }
 
@@ -97,8 +97,8 @@ fn unit(params: &Params) -> ApiResult<Unit> {
     params.text("timeUnit").map_or(Ok(Unit::Ms), Unit::parse)
 }
 
-fn open(app: State<Shared>, upgrade: Upgrade, address: Address, streams: &str) -> ApiResult<Response> {
-    let session = Binance::new(Arc::clone(&app), address)?;
+fn open(app: State<Shared>, upgrade: Upgrade, address: StreamOptions, streams: &str) -> ApiResult<Response> {
+    let session = StreamSession::new(Arc::clone(&app), address)?;
     // Some clients (ccxt) number their sockets, `/ws/0`, and subscribe then; keys of accounts are opened as private.
     let is_stream = |s: &&str| match address.market {
         Market::Private => s.contains(['@', '!']),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use futures_util::stream::SplitSink;
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -85,6 +85,8 @@ pub(super) enum End {
     Closed,
     /// We close, with this code and reason.
     Close(CloseCode, &'static str),
+    /// We close, because the client does not keep up, for this reason.
+    Slow(&'static str),
 }
 
 /// The writing side of a socket, with a time limit for everything.
@@ -112,15 +114,12 @@ impl SocketWriter<'_> {
                 Ok(())
             }
             Ok(Err(_)) => Err(End::Gone),
-            Err(_) => Err(End::Close(CloseCode::Policy, "too slow: what is written is not read in time")),
+            Err(_) => Err(End::Slow("too slow: what is written is not read in time")),
         }
     }
 
     /// The last message and the close frame; a client that still does not read misses them.
     async fn close(&mut self, code: CloseCode, reason: &'static str) {
-        if code == CloseCode::Policy && reason.starts_with("too slow") {
-            self.app.counts.slow.fetch_add(1, Relaxed);
-        }
         let text = format!("{{\"e\":\"close\",\"E\":{},\"code\":{code},\"reason\":\"{reason}\"}}", now_ms());
         let last = [Message::text(text), Message::Close(Some(CloseFrame { code, reason: reason.into() }))];
         // Best effort.
@@ -196,14 +195,26 @@ pub(super) async fn run(app: &App, socket: WebSocket, mut session: impl SocketSe
             // Best effort.
             let _ = tokio::time::timeout(FAREWELL, out.sink.flush()).await;
         }
-        End::Close(code, reason) => {
-            out.close(code, reason).await;
-            // Unread input would make the kernel reset the connection and drop our last frames.
-            let rest = async { while let Some(Ok(_)) = stream.next().await {} };
-            // Bounded: a client may send for ever.
-            let _ = tokio::time::timeout(FAREWELL, rest).await;
+        End::Close(code, reason) => farewell(&mut out, &mut stream, code, reason).await,
+        End::Slow(reason) => {
+            app.counts.slow.fetch_add(1, Relaxed);
+            farewell(&mut out, &mut stream, CloseCode::Policy, reason).await;
         }
     }
+}
+
+/// Closes the socket from our side.
+async fn farewell(
+    out: &mut SocketWriter<'_>,
+    stream: &mut SplitStream<WebSocket>,
+    code: CloseCode,
+    reason: &'static str,
+) {
+    out.close(code, reason).await;
+    // Unread input would make the kernel reset the connection and drop our last frames.
+    let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+    // Bounded: a client may send for ever.
+    let _ = tokio::time::timeout(FAREWELL, rest).await;
 }
 
 /// How to end a socket after a read error.

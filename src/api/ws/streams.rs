@@ -64,36 +64,36 @@ impl ResolvedStreams {
     }
 }
 
-/// The address of a socket.
+/// What the URL of a socket, or SET_PROPERTY, says of its streams.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Address {
+pub(super) struct StreamOptions {
     pub market: Market,
     pub combined: bool,
     /// Of spot's events.
     pub unit: Unit,
 }
 
-/// See the module.
-pub(super) struct Binance {
+/// A socket that speaks as Binance's streams do.
+pub(super) struct StreamSession {
     app: Shared,
     hub: Arc<KlineHub>,
     dispatcher: Arc<Dispatcher>,
     mailbox: Arc<Mailbox>,
-    address: Address,
+    address: StreamOptions,
     streams: BTreeMap<String, (u32, Topic)>,
-    /// The topics of each slot that are subscribed.
+    /// The topics that are subscribed of each slot: symbol and interval, by index.
     bars: BTreeMap<(u32, usize), Vec<Topic>>,
     /// Names as requested, where they are not in lower case: clients expect them back.
     requested_names: BTreeMap<(u32, Topic), String>,
-    /// Requested streams of unknown symbols: they may be listed later.
+    /// Well-formed streams that are not served yet; resolved again when the registry grows.
     pending_streams: Vec<String>,
     /// Symbols of the registry when `pending_streams` were last resolved.
     registry_len_seen: usize,
     first: ResolvedStreams,
 }
 
-impl Binance {
-    pub fn new(app: Shared, address: Address) -> ApiResult<Self> {
+impl StreamSession {
+    pub fn new(app: Shared, address: StreamOptions) -> ApiResult<Self> {
         let (Some(hub), Some(dispatcher)) = (app.hub.clone(), app.dispatcher.clone()) else {
             return Err(ApiError::no_candles());
         };
@@ -279,7 +279,7 @@ impl Binance {
     }
 }
 
-impl SocketSession for Binance {
+impl SocketSession for StreamSession {
     fn mailbox(&self) -> Arc<Mailbox> {
         Arc::clone(&self.mailbox)
     }
@@ -349,7 +349,7 @@ impl SocketSession for Binance {
         }
         out.write(messages).await?;
         if batch.overflow {
-            return Err(End::Close(CloseCode::Policy, "slow consumer: its buffer of trades is full"));
+            return Err(End::Slow("slow consumer: its buffer of trades is full"));
         }
         Ok(())
     }

@@ -13,10 +13,10 @@ use api::outside;
 use config::Config;
 use model::VenueId;
 
-/// What one look showed.
+/// What one poll showed.
 pub(super) struct Tick {
-    /// True when a log grew since the look before.
-    pub moved: bool,
+    /// True when a log grew or the compactor handled frames since the poll before.
+    pub progressed: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -45,7 +45,7 @@ impl Live {
         self.at = Instant::now();
         let status = outside::compactor(&cfg.api).await.ok();
         let mut lines = Vec::new();
-        let mut moved = false;
+        let mut progressed = false;
         for id in cfg.capture.venues.keys() {
             let dir = cfg.capture.wal_dir(*id);
             let before = self.last.get(id).copied().unwrap_or_default();
@@ -60,7 +60,7 @@ impl Live {
                 frames: number("frames").unwrap_or(before.frames),
                 seq: control.map_or(before.seq, |c| c.committed.seq.get()),
             };
-            moved |= now.seq != before.seq || now.frames != before.frames;
+            progressed |= now.seq != before.seq || now.frames != before.frames;
             self.last.insert(*id, now);
             lines.push(format!(
                 "{:<14} {:>10} frames/s   WAL {:>9}   {:>11} rows   lag {:>8}",
@@ -78,7 +78,7 @@ impl Live {
             eprintln!("{}{line}", if self.redraw { "\x1b[2K" } else { "" });
         }
         self.printed = lines.len();
-        Tick { moved }
+        Tick { progressed }
     }
 }
 

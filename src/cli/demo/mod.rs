@@ -228,7 +228,7 @@ async fn play(
         }
         if args.once && sim.finished() {
             // Everything was handed to the sockets; wait until the log stops growing.
-            settled = if line.moved { 0 } else { settled + 1 };
+            settled = if line.progressed { 0 } else { settled + 1 };
             if settled >= 2 {
                 return Ok(());
             }

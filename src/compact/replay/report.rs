@@ -18,7 +18,7 @@ pub enum Verdict {
     EqualRows,
     /// Its rows came out different and it was rewritten.
     Rewritten,
-    /// Something differs.
+    /// Something differs, or its manifest cannot be read.
     Different,
     /// The log no longer holds all of it, or the part before it is missing.
     NotCheckable,
@@ -46,7 +46,7 @@ pub struct PartReport {
 pub struct ReplayReport {
     /// Every part, by venue and log order.
     pub parts: Vec<PartReport>,
-    /// Things worth a line that are no part.
+    /// Notes that concern no single part.
     pub notes: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ pub(super) fn part_report(part: Part, verdict: Verdict, rows: u64, details: Vec<
     PartReport { hour: part.hour.to_string(), part: part.stem(), venue: part.venue, verdict, rows, details }
 }
 
-/// A part of which the lake no longer says what it is.
+/// A part whose manifest cannot be read.
 pub(super) fn unreadable_part(part: &Part, why: &str) -> PartReport {
     let why = format!("{why}; tapedeck verify --repair rebuilds it");
     part_report(part.clone(), Verdict::Different, 0, vec![why])

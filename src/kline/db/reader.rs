@@ -59,8 +59,8 @@ pub trait CandleReader: Send {
     /// When the database cannot be read; so for every method here.
     fn load_registry(&mut self) -> Result<Vec<Registered>>;
 
-    /// Where a feed stopped; `None` for one that never committed. Of rows that belong together one may be missing:
-    /// then there are no logs, or the state is empty.
+    /// Where a feed stopped; `None` for one that never committed. Positions and state are stored in separate rows: where one
+    /// is missing, `logs` or `state` is empty.
     ///
     /// # Errors
     /// See [`CandleReader::load_registry`].
@@ -108,7 +108,7 @@ pub trait CandleReader: Send {
     /// See [`CandleReader::load_registry`].
     fn opens(&mut self, series: &Series, from_us: i64, to_us: i64, any: bool) -> Result<Vec<i64>>;
 
-    /// What there is, in order.
+    /// All stored series, sorted.
     ///
     /// # Errors
     /// See [`CandleReader::load_registry`].

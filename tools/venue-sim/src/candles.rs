@@ -103,8 +103,8 @@ fn page<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, most: usize) -
         let price = |value: i64| fixed(value.into(), tick, places.0);
         let [open, high, low, close] = c.prices.map(price);
         let amount = |value: i128| fixed(value, lot, places.1);
-        let ([worth, taker_worth], decimals) = c.worth(venue.market, symbol, tick, lot);
-        let worth_text = |value: i128| fixed(value, decimals, places.0);
+        let ([worth, taker_worth], decimals) = c.quote_or_base_volume(venue.market, symbol, tick, lot);
+        let quote_or_base_text = |value: i128| fixed(value, decimals, places.0);
         let _ = write!(
             body,
             r#"{}[{},"{open}","{high}","{low}","{close}","{}",{},"{}",{},"{}","{}","0"]"#,
@@ -112,10 +112,10 @@ fn page<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, most: usize) -
             c.open_ms,
             amount(c.amount),
             c.open_ms + len - 1,
-            worth_text(worth),
+            quote_or_base_text(worth),
             c.count,
             amount(c.taker_amount),
-            worth_text(taker_worth),
+            quote_or_base_text(taker_worth),
         );
     }
     body.push(']');
@@ -125,12 +125,12 @@ fn page<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, most: usize) -
 /// Minutes with a trade, oldest first; decimals of price and amount, and those that are printed at least.
 fn minutes(venue: &Venue, symbol: &str) -> (Vec<Candle>, usize, usize, (usize, usize)) {
     match &venue.material {
-        Material::Generated(stall) => {
-            let d = stall.decimals;
-            let at = stall.symbols.iter().position(|have| have == symbol);
-            let tape = at.and_then(|at| stall.tapes.get(at)).map(lock);
+        Material::Generated(market_state) => {
+            let d = market_state.decimals;
+            let at = market_state.symbols.iter().position(|have| have == symbol);
+            let tape = at.and_then(|at| market_state.tapes.get(at)).map(lock);
             let minutes = tape.map_or_else(Vec::new, |tape| tape.minutes().cloned().collect());
-            (minutes, d.tick, d.lot, (d.price, d.amount))
+            (minutes, d.tick_decimals, d.lot_decimals, (d.price, d.amount))
         }
         Material::SeededMarket(_) => (Vec::new(), 0, 0, (0, 0)),
         Material::Recording(recall) => {
@@ -198,8 +198,8 @@ fn fold(minutes: &[Candle], len: i64, anchor: i64) -> Vec<Candle> {
                 last.quote += minute.quote;
                 last.taker_amount += minute.taker_amount;
                 last.taker_quote += minute.taker_quote;
-                last.coins[0] += minute.coins[0];
-                last.coins[1] += minute.coins[1];
+                last.base_volume[0] += minute.base_volume[0];
+                last.base_volume[1] += minute.base_volume[1];
             }
             None => candles.push(Candle { open_ms, ..minute.clone() }),
         }

@@ -39,23 +39,23 @@ const WEIGHTS: [u32; 7] = [24, 0, 50, 20, 3, 1, 2];
 pub(crate) struct Decimals {
     pub price: usize,
     pub amount: usize,
-    pub tick: usize,
-    pub lot: usize,
+    pub tick_decimals: usize,
+    pub lot_decimals: usize,
 }
 
 impl Decimals {
     pub fn of(rules: Rules) -> Decimals {
         match rules {
-            Rules::Spot => Decimals { price: 8, amount: 8, tick: 2, lot: 5 },
-            Rules::Usdm => Decimals { price: 2, amount: 3, tick: 2, lot: 3 },
-            Rules::Coinm => Decimals { price: 1, amount: 0, tick: 1, lot: 0 },
+            Rules::Spot => Decimals { price: 8, amount: 8, tick_decimals: 2, lot_decimals: 5 },
+            Rules::Usdm => Decimals { price: 2, amount: 3, tick_decimals: 2, lot_decimals: 3 },
+            Rules::Coinm => Decimals { price: 1, amount: 0, tick_decimals: 1, lot_decimals: 0 },
         }
     }
 }
 
 /// The generated market's latest state, read by REST.
 #[derive(Debug)]
-pub(crate) struct Stall {
+pub(crate) struct MarketState {
     pub symbols: Vec<String>,
     pub decimals: Decimals,
     /// Last depth id and best bid in ticks, by symbol.
@@ -64,7 +64,7 @@ pub(crate) struct Stall {
     pub tapes: Vec<std::sync::Mutex<Tape>>,
 }
 
-impl Stall {
+impl MarketState {
     /// Last depth id and best bid.
     pub fn latest(&self, symbol: &str) -> Option<(i64, i64)> {
         let index = self.symbols.iter().position(|have| have == symbol)?;
@@ -99,14 +99,14 @@ pub(crate) struct Candle {
     pub quote: i128,
     pub taker_amount: i128,
     pub taker_quote: i128,
-    /// Amounts over prices, of all trades and of buying takers, in [`COIN`]s of a lot per tick: what contracts of one unit are
+    /// Amounts over prices, of all trades and of buying takers, in [`BASE_VOLUME_SCALE`]s of a lot per tick: what contracts of one unit are
     /// worth in the base asset.
-    pub coins: [i128; 2],
+    pub base_volume: [i128; 2],
     pub count: i64,
 }
 
 /// Parts of a base asset that are counted.
-pub(crate) const COIN: i128 = 1_000_000_000_000;
+pub(crate) const BASE_VOLUME_SCALE: i128 = 1_000_000_000_000;
 
 /// Frames already decided, not yet written.
 pub(crate) enum Queued {
@@ -116,7 +116,7 @@ pub(crate) enum Queued {
 }
 
 /// What makes the frames of a venue one by one.
-pub(crate) trait Maker: Send {
+pub(crate) trait FrameGenerator: Send {
     /// Fixes the time of the first frame.
     fn begin(&mut self, now_ms: i64);
     /// Frames made so far, `None` when the total is reached.
@@ -148,7 +148,7 @@ pub(crate) struct Generator {
     start_ms: Option<i64>,
     frames_per_s: u64,
     pub now_ms: i64,
-    pub stall: Arc<Stall>,
+    pub market_state: Arc<MarketState>,
     pub listings: Arc<Listings>,
 }
 
@@ -166,8 +166,8 @@ impl Generator {
         let mut streams = Vec::new();
         let mut symbols = Vec::new();
         let has = |channel: usize| {
-            let sold = !(rules == Rules::Spot && (channel == MARK || channel == FORCE));
-            sold && market.channels.iter().any(|wanted| Some(wanted.as_str()) == CHANNELS.get(channel).copied())
+            let is_offered = !(rules == Rules::Spot && (channel == MARK || channel == FORCE));
+            is_offered && market.channels.iter().any(|wanted| Some(wanted.as_str()) == CHANNELS.get(channel).copied())
         };
         for name in &market.symbols {
             let upper = name.to_uppercase();
@@ -205,7 +205,7 @@ impl Generator {
             }
         }
         let split = |value: u64| value / shares + u64::from(share < value % shares);
-        let stall = Arc::new(Stall {
+        let market_state = Arc::new(MarketState {
             symbols: symbols.iter().map(|symbol| symbol.upper.clone()).collect(),
             decimals,
             tapes: Tape::of(symbols.len(), config.trades_kept),
@@ -228,7 +228,7 @@ impl Generator {
                 start_ms,
                 frames_per_s,
                 now_ms: 0,
-                stall,
+                market_state,
                 listings: Arc::default(),
             },
             streams,
@@ -236,12 +236,12 @@ impl Generator {
     }
 
     /// What REST reads.
-    pub fn stall(&self) -> Arc<Stall> {
-        self.stall.clone()
+    pub fn market_state(&self) -> Arc<MarketState> {
+        self.market_state.clone()
     }
 }
 
-impl Maker for Generator {
+impl FrameGenerator for Generator {
     fn now_ms(&self) -> i64 {
         self.now_ms
     }
@@ -293,7 +293,7 @@ impl Generator {
         let step = self.rng.random_range(-3..=3);
         if let Some(state) = self.symbols.get_mut(symbol) {
             state.price = (state.price + step).max(1_000);
-            if let Some((_, bid)) = self.stall.latest.get(symbol) {
+            if let Some((_, bid)) = self.market_state.latest.get(symbol) {
                 bid.store(state.price - 1, Ordering::Release);
             }
         }
@@ -333,7 +333,7 @@ impl Generator {
             state.candle = Candle { open_ms, prices: [price; 4], first_id: state.trade_id + 1, ..Candle::default() };
         }
         let mut sum = 0;
-        let mut tape = self.stall.tapes.get(index).map(lock);
+        let mut tape = self.market_state.tapes.get(index).map(lock);
         for &amount in amounts.iter().take(count) {
             state.trade_id += 1;
             sum += amount;
@@ -380,30 +380,38 @@ impl Candle {
         let [_, high, low, close] = &mut self.prices;
         (*high, *low, *close) = ((*high).max(price), (*low).min(price), price);
         let quote = i128::from(price) * i128::from(amount);
-        let coins = i128::from(amount) * COIN / i128::from(price.max(1));
+        let base_volume = i128::from(amount) * BASE_VOLUME_SCALE / i128::from(price.max(1));
         self.last_id = id;
         self.count += 1;
         self.amount += i128::from(amount);
         self.quote += quote;
-        self.coins[0] += coins;
+        self.base_volume[0] += base_volume;
         if !maker {
             self.taker_amount += i128::from(amount);
             self.taker_quote += quote;
-            self.coins[1] += coins;
+            self.base_volume[1] += base_volume;
         }
     }
 }
 
 impl Candle {
-    /// What stands after the volumes in candles of a market: the quote volume, or on COIN-M one in the base asset, with its decimals;
+    /// The second volume in candles of a market: the quote volume, or on COIN-M one in the base asset, with its decimals;
     /// of all trades, and of buying takers.
-    pub(crate) fn worth(&self, rules: Rules, symbol: &str, tick: usize, lot: usize) -> ([i128; 2], usize) {
+    pub(crate) fn quote_or_base_volume(
+        &self,
+        rules: Rules,
+        symbol: &str,
+        tick: usize,
+        lot: usize,
+    ) -> ([i128; 2], usize) {
         match rules {
             Rules::Spot | Rules::Usdm => ([self.quote, self.taker_quote], tick + lot),
             Rules::Coinm => {
                 let unit = 10_i128.pow(8 + u32::try_from(tick).unwrap_or(0));
-                let worth = |coins: i128| coins.saturating_mul(rules.contract_size(symbol)).saturating_mul(unit) / COIN;
-                (self.coins.map(worth), 8 + lot)
+                let in_base = |base_volume: i128| {
+                    base_volume.saturating_mul(rules.contract_size(symbol)).saturating_mul(unit) / BASE_VOLUME_SCALE
+                };
+                (self.base_volume.map(in_base), 8 + lot)
             }
         }
     }
@@ -480,13 +488,13 @@ mod tests {
 
     #[test]
     fn candles_of_contracts_are_worth_coins_and_others_their_price() {
-        // Prices of one decimal: 206 contracts of 100 USD at 10,000.0 are 2.06 coins, those of 10 USD a tenth.
+        // Prices of one decimal: 206 contracts of 100 USD at 10,000.0 are 2.06 base_volume, those of 10 USD a tenth.
         let mut candle = Candle::default();
         candle.add(1, 100_000, 119, false);
         candle.add(2, 100_000, 87, true);
-        assert_eq!(candle.worth(Rules::Coinm, "BTCUSD_PERP", 1, 0), ([206_000_000, 119_000_000], 8));
-        assert_eq!(candle.worth(Rules::Coinm, "ETHUSD_PERP", 1, 0), ([20_600_000, 11_900_000], 8));
-        assert_eq!(candle.worth(Rules::Usdm, "BTCUSDT", 1, 0), ([20_600_000, 11_900_000], 1));
+        assert_eq!(candle.quote_or_base_volume(Rules::Coinm, "BTCUSD_PERP", 1, 0), ([206_000_000, 119_000_000], 8));
+        assert_eq!(candle.quote_or_base_volume(Rules::Coinm, "ETHUSD_PERP", 1, 0), ([20_600_000, 11_900_000], 8));
+        assert_eq!(candle.quote_or_base_volume(Rules::Usdm, "BTCUSDT", 1, 0), ([20_600_000, 11_900_000], 1));
     }
 
     #[test]

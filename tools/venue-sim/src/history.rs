@@ -230,9 +230,9 @@ fn recorded(venue: &Venue, timeline: &Timeline, symbol: &str, now_ms: i64) -> Ve
     let ((round, index), warp) = position(venue, timeline, now_ms);
     let frames = timeline.frames_of(stream);
     // Without restamping every loop repeats the same trades.
-    let rounds = if warp.is_some() { 0..=round } else { round..=round };
+    let loops = if warp.is_some() { 0..=round } else { round..=round };
     let mut trades = Vec::new();
-    for at in rounds {
+    for at in loops {
         for &frame in frames.iter().filter(|&&frame| at < round || (frame as usize) < index) {
             let Some(frame) = timeline.frames.get(frame as usize) else { continue };
             let mut bytes = Vec::new();

@@ -11,7 +11,7 @@
 //! `generate` and `shapes` a seeded market of Binance, `seeded` one of KuCoin or Gate; `sbe` Binance's binary form; `listing` what is
 //! listed just now; `play` pacing; `venue` what the parts of one venue share; `server` the listener, [`access`] who may ask; `conn`, `outbox` and `disorder`
 //! one WebSocket; `limits` what an address may do; `protocol` the seam to the exchanges: `binance`, `rest`, `rest_trades` with `tape`,
-//! `candles` and `book`; recordings too long to load: [`recording`] what hands them over, `projector` what plays them, `recall` what REST
+//! `candles` and `book`; recordings too long to load: [`recording`] what hands them over, `replayer` what plays them, `recall` what REST
 //! remembers of them; `kucoin` and `gate` with `names` for subscriptions and `history` for REST; [`faults`] and `closes` what goes wrong;
 //! [`report`] what was sent.
 //!
@@ -51,10 +51,10 @@ mod listing;
 mod names;
 mod outbox;
 mod play;
-mod projector;
 mod protocol;
 mod recall;
 pub mod recording;
+mod replayer;
 pub mod report;
 mod rest;
 mod rest_trades;
@@ -96,13 +96,13 @@ pub use recording::{Entry, Item, Recording, RecordingSource};
 pub use report::{ConnReport, LimitsReport, RestReport, SimReport, StreamReport, UsageReport, VenueReport};
 
 use crate::venue::{Material, Venue};
-use generate::{Generator, Maker};
+use generate::{FrameGenerator, Generator};
 use listing::Listings;
 use play::FrameFeed;
 use protocol::Exchange;
 use report::Transcript;
 use script::Timeline;
-use seeded::FloorMaker;
+use seeded::FloorGenerator;
 use server::Shared;
 
 /// In a box, the simulator's code is made here, and not again in whoever starts it.
@@ -301,7 +301,7 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, FrameFeed)>> {
                 // A market of the venue's own is not split.
                 let (share, shares) = if wanted.source.is_some() { (0, 1) } else { (share as u64, shares) };
                 let market = &sbe::market_of(exchange, market);
-                let paced = |generator: &dyn Maker| match config.pace {
+                let paced = |generator: &dyn FrameGenerator| match config.pace {
                     Pace::Recorded => Some(generator.frames_per_s() as f64),
                     Pace::Times(factor) => Some(generator.frames_per_s() as f64 * factor),
                     Pace::PerSecond(rate) => Some(rate as f64 / shares as f64),
@@ -309,15 +309,15 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, FrameFeed)>> {
                 };
                 if matches!(exchange, Exchange::Binance | Exchange::BinanceSbe) {
                     let (mut generator, streams) = Generator::new(rules, market, config, share, shares);
-                    let stall = generator.stall();
-                    let listings = Arc::new(Listings::new(&stall.symbols, &streams, &wanted.unlisted));
+                    let market_state = generator.market_state();
+                    let listings = Arc::new(Listings::new(&market_state.symbols, &streams, &wanted.unlisted));
                     generator.listings = listings.clone();
                     let frames_per_s = paced(&generator);
                     let feed = FrameFeed::Generated { generator: Box::new(generator), frames_per_s };
-                    (streams, Material::Generated(stall), feed, listings)
+                    (streams, Material::Generated(market_state), feed, listings)
                 } else {
                     let (mut maker, seeded, streams) =
-                        FloorMaker::new((exchange, rules), market, config, share, shares);
+                        FloorGenerator::new((exchange, rules), market, config, share, shares);
                     let listings = Arc::new(Listings::new(&seeded.symbols, &streams, &wanted.unlisted));
                     maker.listings = listings.clone();
                     let frames_per_s = paced(&maker);
@@ -326,15 +326,15 @@ fn load(config: &SimConfig) -> anyhow::Result<Vec<(Venue, FrameFeed)>> {
                 }
             }
             (None, Source::Recording(source)) => {
-                let projector = projector::Projector::new(source.clone(), config.pace, config.repeat, config.restamp)
+                let replayer = replayer::Replayer::new(source.clone(), config.pace, config.repeat, config.restamp)
                     .with_context(|| format!("open the recording of {}", wanted.id))?;
-                let material = Material::Recording(projector.recall.clone());
-                (Vec::new(), material, FrameFeed::Recording(Box::new(projector)), Arc::default())
+                let material = Material::Recording(replayer.recall.clone());
+                (Vec::new(), material, FrameFeed::Streamed(Box::new(replayer)), Arc::default())
             }
             (None, Source::Recordings(_)) => bail!("{} has no recording to play", wanted.id),
         };
         let (streams, feed) = match exchange {
-            Exchange::BinanceSbe if !matches!(feed, FrameFeed::Recording(_)) => {
+            Exchange::BinanceSbe if !matches!(feed, FrameFeed::Streamed(_)) => {
                 let (transcoder, streams) = sbe::Transcoder::new(&streams, material.clone());
                 (streams, FrameFeed::Sbe { json: Box::new(feed), transcoder })
             }

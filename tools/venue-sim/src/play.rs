@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{Pace, Repeat, StartWhen};
-use crate::generate::Maker;
-use crate::projector::{Projector, Shown};
+use crate::generate::FrameGenerator;
+use crate::replayer::{Replayer, Shown};
 use crate::report::{lock, wall_ns};
 use crate::restamp::{Warp, render};
 use crate::sbe::{Moment, Transcoder};
@@ -24,7 +24,7 @@ use crate::venue::{Batch, BatchFrame, Venue};
 const BATCH_FRAMES_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 256 << 10;
 
-/// Frames stepped over before the player looks up.
+/// Frames skipped before the player yields.
 const STEPS_MAX: usize = 100_000;
 
 /// Batches that may wait for one connection.
@@ -32,22 +32,23 @@ pub(crate) const QUEUE_BATCHES: usize = 4;
 
 /// What a venue plays and how fast.
 pub(crate) enum FrameFeed {
-    Recorded {
+    /// A recording that was loaded whole.
+    Loaded {
         timeline: Arc<Timeline>,
         pace: Pace,
         /// Loops to play; `None` = endless.
-        rounds: Option<u64>,
+        loops: Option<u64>,
         round: u64,
         index: usize,
         warp: Option<Warp>,
     },
     Generated {
-        generator: Box<dyn Maker>,
+        generator: Box<dyn FrameGenerator>,
         /// Frames per second; `None` = as fast as possible.
         frames_per_s: Option<f64>,
     },
     /// A recording that is read while it is played.
-    Recording(Box<Projector>),
+    Streamed(Box<Replayer>),
     /// The same, rewritten as SBE.
     Sbe { json: Box<FrameFeed>, transcoder: Transcoder },
 }
@@ -63,19 +64,19 @@ enum Next {
 
 impl FrameFeed {
     pub fn recorded(timeline: Arc<Timeline>, pace: Pace, repeat: Repeat) -> FrameFeed {
-        let rounds = match repeat {
+        let loops = match repeat {
             Repeat::Once => Some(1),
             Repeat::Times(count) => Some(count),
             Repeat::Forever => None,
         };
-        FrameFeed::Recorded { timeline, pace, rounds, round: 0, index: 0, warp: None }
+        FrameFeed::Loaded { timeline, pace, loops, round: 0, index: 0, warp: None }
     }
 
     fn is_unpaced(&self) -> bool {
         match self {
-            FrameFeed::Recorded { pace, .. } => *pace == Pace::Max,
+            FrameFeed::Loaded { pace, .. } => *pace == Pace::Max,
             FrameFeed::Generated { frames_per_s, .. } => frames_per_s.is_none(),
-            FrameFeed::Recording(projector) => projector.is_unpaced(),
+            FrameFeed::Streamed(replayer) => replayer.is_unpaced(),
             FrameFeed::Sbe { json, .. } => json.is_unpaced(),
         }
     }
@@ -83,7 +84,7 @@ impl FrameFeed {
     /// Fixes the times of this run.
     fn begin(&mut self, restamp: bool, now_ms: i64) -> Option<Warp> {
         match self {
-            FrameFeed::Recorded { timeline, pace, warp, .. } => {
+            FrameFeed::Loaded { timeline, pace, warp, .. } => {
                 let loop_ms = timeline.loop_ns as f64 / 1e6;
                 let frames = timeline.frames.len() as f64;
                 let (factor, start_ms) = match *pace {
@@ -101,7 +102,7 @@ impl FrameFeed {
                 generator.begin(now_ms);
                 None
             }
-            FrameFeed::Recording(projector) => projector.begin(now_ms),
+            FrameFeed::Streamed(replayer) => replayer.begin(now_ms),
             FrameFeed::Sbe { json, .. } => json.begin(restamp, now_ms),
         }
     }
@@ -125,9 +126,9 @@ impl FrameFeed {
     /// Renders one frame, or steps over one. Gives what comes next when nothing is due.
     fn step(&mut self, elapsed: Duration, venue: &Venue, batch: &mut Batch) -> Option<Next> {
         match self {
-            FrameFeed::Recorded { timeline, pace, rounds, round, index, warp } => {
+            FrameFeed::Loaded { timeline, pace, loops, round, index, warp } => {
                 if *index == timeline.frames.len() {
-                    if rounds.is_some_and(|rounds| *round + 1 >= rounds) {
+                    if loops.is_some_and(|loops| *round + 1 >= loops) {
                         return Some(Next::End);
                     }
                     *index = 0;
@@ -157,7 +158,7 @@ impl FrameFeed {
                 }
                 generator.next(batch);
             }
-            FrameFeed::Recording(projector) => match projector.step(elapsed, venue, batch) {
+            FrameFeed::Streamed(replayer) => match replayer.step(elapsed, venue, batch) {
                 Shown::Entry => {}
                 Shown::At(due) => return Some(Next::At(due)),
                 Shown::End => return Some(Next::End),
@@ -182,11 +183,11 @@ impl FrameFeed {
     /// Whether the next frame is another trade of the taker order of the last one.
     fn goes_on(&self) -> bool {
         match self {
-            FrameFeed::Recorded { timeline, index, .. } => {
+            FrameFeed::Loaded { timeline, index, .. } => {
                 index.checked_sub(1).is_some_and(|last| timeline.same_order(last))
             }
             FrameFeed::Generated { generator, .. } => generator.goes_on(),
-            FrameFeed::Recording(_) | FrameFeed::Sbe { .. } => false,
+            FrameFeed::Streamed(_) | FrameFeed::Sbe { .. } => false,
         }
     }
 
@@ -194,23 +195,23 @@ impl FrameFeed {
     fn moment(&self) -> Moment {
         let position = self.position();
         match self {
-            FrameFeed::Recorded { timeline, round, index, warp, .. } => {
+            FrameFeed::Loaded { timeline, round, index, warp, .. } => {
                 let last = index.checked_sub(1).and_then(|last| timeline.frames.get(last));
                 let recorded_ms = last.map_or(0, |frame| frame.recv_ns.div_euclid(1_000_000)) + timeline.skew_ms;
                 let time_ms = warp.map_or(recorded_ms, |warp| warp.at(recorded_ms, *round));
                 Moment { position, warp: *warp, time_ms }
             }
             FrameFeed::Generated { generator, .. } => Moment { position, warp: None, time_ms: generator.now_ms() },
-            FrameFeed::Recording(projector) => Moment { position, warp: projector.warp, time_ms: 0 },
+            FrameFeed::Streamed(replayer) => Moment { position, warp: replayer.warp, time_ms: 0 },
             FrameFeed::Sbe { json, .. } => json.moment(),
         }
     }
 
     fn position(&self) -> (u64, usize) {
         match self {
-            FrameFeed::Recorded { round, index, .. } => (*round, *index),
+            FrameFeed::Loaded { round, index, .. } => (*round, *index),
             FrameFeed::Generated { .. } => (0, 0),
-            FrameFeed::Recording(projector) => projector.position(),
+            FrameFeed::Streamed(replayer) => replayer.position(),
             FrameFeed::Sbe { json, .. } => json.position(),
         }
     }

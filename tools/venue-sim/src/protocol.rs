@@ -29,7 +29,7 @@ pub(crate) enum Exchange {
     Gate,
 }
 
-/// The exchange of a venue and which of its markets it is: spot, or futures settled in dollars; Binance also has some settled in coins.
+/// The exchange of a venue and which of its markets it is: spot, or futures settled in dollars; Binance also has some settled in base_volume.
 pub(crate) fn of_venue(id: VenueId) -> (Exchange, Market) {
     match id {
         VenueId::BinanceSpot => (Exchange::Binance, Market::Spot),

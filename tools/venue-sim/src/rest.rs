@@ -175,9 +175,9 @@ fn depth(venue: &Venue, symbol: Option<&str>, limit: Option<&str>, now_ms: i64) 
         }
         Material::SeededMarket(_) => None,
         Material::Recording(recall) => recall.depth(symbol, limit),
-        Material::Generated(stall) => stall.latest(symbol).map(|(id, bid)| {
+        Material::Generated(market_state) => market_state.latest(symbol).map(|(id, bid)| {
             let time_ms = (venue.market != Market::Spot).then_some(now_ms);
-            let places = (stall.decimals.price, stall.decimals.amount);
+            let places = (market_state.decimals.price, market_state.decimals.amount);
             crate::book::synthetic(id, time_ms, bid, places, limit)
         }),
     };
@@ -282,10 +282,10 @@ fn listing(venue: &Venue) -> BTreeMap<String, Listed> {
                 add(&symbol, "TRADING", "PERPETUAL", &size(price, price), &size(amount, amount));
             }
         }
-        Material::Generated(stall) => {
-            let d = stall.decimals;
-            let (tick, step) = (size(d.tick, d.price), size(d.lot, d.amount));
-            for symbol in &stall.symbols {
+        Material::Generated(market_state) => {
+            let d = market_state.decimals;
+            let (tick, step) = (size(d.tick_decimals, d.price), size(d.lot_decimals, d.amount));
+            for symbol in &market_state.symbols {
                 add(symbol, "TRADING", "PERPETUAL", &tick, &step);
             }
         }
@@ -419,14 +419,14 @@ fn exchange_info<'q>(venue: &Venue, get: &dyn Fn(&str) -> Option<&'q str>, now_m
                 let (pair, size) = (venue.market.pair(symbol), venue.market.contract_size(symbol));
                 write!(
                     body,
-                    r#"{{"symbol":"{symbol}","pair":"{pair}","contractType":"{contract}","deliveryDate":{delivery_ms},"onboardDate":{onboard_ms},"contractStatus":"{status}","contractSize":{size},"marginAsset":"{base}","maintMarginPercent":"2.5000","requiredMarginPercent":"5.0000","baseAsset":"{base}","quoteAsset":"{quote}","pricePrecision":1,"quantityPrecision":0,"baseAssetPrecision":8,"quotePrecision":8,"equalQtyPrecision":4,"triggerProtect":"0.0500","underlyingType":"COIN","underlyingSubType":[],"filters":{filters},{{"filterType":"MARKET_LOT_SIZE","minQty":"{step}","maxQty":"60000","stepSize":"{step}"}}],"orderTypes":["LIMIT","MARKET","STOP"],"timeInForce":["GTC","IOC","FOK","GTX"]}}"#
+                    r#"{{"symbol":"{symbol}","pair":"{pair}","contractType":"{contract}","deliveryDate":{delivery_ms},"onboardDate":{onboard_ms},"contractStatus":"{status}","contractSize":{size},"marginAsset":"{base}","maintMarginPercent":"2.5000","requiredMarginPercent":"5.0000","baseAsset":"{base}","quoteAsset":"{quote}","pricePrecision":1,"quantityPrecision":0,"baseAssetPrecision":8,"quotePrecision":8,"equalQtyPrecision":4,"triggerProtect":"0.0500","underlyingType":"BASE_VOLUME_SCALE","underlyingSubType":[],"filters":{filters},{{"filterType":"MARKET_LOT_SIZE","minQty":"{step}","maxQty":"60000","stepSize":"{step}"}}],"orderTypes":["LIMIT","MARKET","STOP"],"timeInForce":["GTC","IOC","FOK","GTX"]}}"#
                 )
             }
             Market::Usdm => {
                 let pair = symbol.split('_').next().unwrap_or(symbol);
                 write!(
                     body,
-                    r#"{{"symbol":"{symbol}","pair":"{pair}","contractType":"{contract}","deliveryDate":{delivery_ms},"onboardDate":{onboard_ms},"status":"{status}","maintMarginPercent":"2.5000","requiredMarginPercent":"5.0000","baseAsset":"{base}","quoteAsset":"{quote}","marginAsset":"{quote}","pricePrecision":2,"quantityPrecision":3,"baseAssetPrecision":8,"quotePrecision":8,"underlyingType":"COIN","underlyingSubType":["PoW"],"triggerProtect":"0.0500","filters":{filters},{{"filterType":"MARKET_LOT_SIZE","minQty":"{step}","maxQty":"120.000","stepSize":"{step}"}},{{"filterType":"MIN_NOTIONAL","notional":"5"}}],"orderTypes":["LIMIT","MARKET","STOP"],"timeInForce":["GTC","IOC","FOK","GTX"]}}"#
+                    r#"{{"symbol":"{symbol}","pair":"{pair}","contractType":"{contract}","deliveryDate":{delivery_ms},"onboardDate":{onboard_ms},"status":"{status}","maintMarginPercent":"2.5000","requiredMarginPercent":"5.0000","baseAsset":"{base}","quoteAsset":"{quote}","marginAsset":"{quote}","pricePrecision":2,"quantityPrecision":3,"baseAssetPrecision":8,"quotePrecision":8,"underlyingType":"BASE_VOLUME_SCALE","underlyingSubType":["PoW"],"triggerProtect":"0.0500","filters":{filters},{{"filterType":"MARKET_LOT_SIZE","minQty":"{step}","maxQty":"120.000","stepSize":"{step}"}},{{"filterType":"MIN_NOTIONAL","notional":"5"}}],"orderTypes":["LIMIT","MARKET","STOP"],"timeInForce":["GTC","IOC","FOK","GTX"]}}"#
                 )
             }
         };

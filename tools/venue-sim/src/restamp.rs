@@ -203,8 +203,8 @@ pub fn render(
         }
         return first.zip(last);
     };
-    let rounds = i64::try_from(round).unwrap_or(i64::MAX);
-    let shift = |spans: &[i64]| spans.get(stream).copied().unwrap_or(0).saturating_mul(rounds);
+    let loops = i64::try_from(round).unwrap_or(i64::MAX);
+    let shift = |spans: &[i64]| spans.get(stream).copied().unwrap_or(0).saturating_mul(loops);
     let (own_shift, range_shift) = (shift(&timeline.spans.own), shift(&timeline.spans.range));
     let mut done = 0;
     let mut event_ms = 0;
@@ -240,7 +240,7 @@ pub fn render(
             }
             SlotKind::Seq => slot.value.saturating_add(own_shift),
             SlotKind::Hex => {
-                let moved = slot.value.wrapping_add(rounds.wrapping_mul(HEX_STEP)) & 0xffff_ffff;
+                let moved = slot.value.wrapping_add(loops.wrapping_mul(HEX_STEP)) & 0xffff_ffff;
                 out.extend_from_slice(format!("{moved:08x}").as_bytes());
                 continue;
             }

@@ -104,9 +104,15 @@ fn book(material: &Material, books: &mut Books, symbol: &str, moment: &Moment) -
             crate::book::depth(books, timeline, symbol, LEVELS, moment.position, moment.warp.as_ref())
         }
         Material::SeededMarket(_) | Material::Recording(_) => None,
-        Material::Generated(stall) => {
-            let (id, bid) = stall.latest(symbol)?;
-            Some(crate::book::synthetic(id, None, bid, (stall.decimals.price, stall.decimals.amount), LEVELS))
+        Material::Generated(market_state) => {
+            let (id, bid) = market_state.latest(symbol)?;
+            Some(crate::book::synthetic(
+                id,
+                None,
+                bid,
+                (market_state.decimals.price, market_state.decimals.amount),
+                LEVELS,
+            ))
         }
     }
 }

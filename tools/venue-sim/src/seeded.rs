@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::binance::Market as Rules;
 use crate::config::{Market, SimConfig};
-use crate::generate::{Candle, Maker};
+use crate::generate::{Candle, FrameGenerator};
 use crate::listing::Listings;
 use crate::protocol::Exchange;
 use crate::report::{lock, wall_ns};
@@ -161,7 +161,7 @@ struct Symbol {
 }
 
 /// Makes the frames.
-pub(crate) struct FloorMaker {
+pub(crate) struct FloorGenerator {
     exchange: Exchange,
     rules: Rules,
     rng: ChaCha8Rng,
@@ -187,7 +187,7 @@ fn stream_name(exchange: Exchange, rules: Rules, topic: Topic, symbol: &str) -> 
     }
 }
 
-impl FloorMaker {
+impl FloorGenerator {
     /// A market for one venue; `share` of `shares` venues that split rate and total.
     pub fn new(
         (exchange, rules): (Exchange, Rules),
@@ -195,7 +195,7 @@ impl FloorMaker {
         config: &SimConfig,
         share: u64,
         shares: u64,
-    ) -> (FloorMaker, Arc<SeededMarket>, Vec<StreamInfo>) {
+    ) -> (FloorGenerator, Arc<SeededMarket>, Vec<StreamInfo>) {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed.wrapping_add(share));
         let mut streams: Vec<StreamInfo> = Vec::new();
         let mut symbols = Vec::new();
@@ -251,7 +251,7 @@ impl FloorMaker {
         });
         let seeded = Arc::new(SeededMarket { symbols: market.symbols.clone(), places: places.collect(), stands });
         let total = if wheel.is_empty() { Some(0) } else { market.total_frames.map(split) };
-        let maker = FloorMaker {
+        let maker = FloorGenerator {
             exchange,
             rules,
             wide_id: rng.random_range(100_000_000..900_000_000),
@@ -411,7 +411,7 @@ impl FloorMaker {
     }
 }
 
-impl Maker for FloorMaker {
+impl FrameGenerator for FloorGenerator {
     fn begin(&mut self, now_ms: i64) {
         self.now_ms = self.start_ms.unwrap_or(now_ms);
     }

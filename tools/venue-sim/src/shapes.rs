@@ -26,7 +26,10 @@ impl Generator {
                     text.put(r#","T":"#).int(now);
                 }
                 text.put(r#","s":""#).put(name(&self.symbols, symbol)).put(r#"","t":"#).int(id);
-                text.put(r#","p":""#).dec(price, d.tick, d.price).put(r#"","q":""#).dec(amount, d.lot, d.amount);
+                text.put(r#","p":""#)
+                    .dec(price, d.tick_decimals, d.price)
+                    .put(r#"","q":""#)
+                    .dec(amount, d.lot_decimals, d.amount);
                 if futures {
                     text.put(r#"","X":"MARKET","m":"#).bool(maker).put(self.family()).put("}}");
                 } else {
@@ -43,9 +46,12 @@ impl Generator {
                 } else {
                     text.put(r#","s":""#).put(name).put(r#"","a":"#).int(id).put(r#","p":""#);
                 }
-                text.dec(price, d.tick, d.price).put(r#"","q":""#).dec(amount, d.lot, d.amount).put("\"");
+                text.dec(price, d.tick_decimals, d.price)
+                    .put(r#"","q":""#)
+                    .dec(amount, d.lot_decimals, d.amount)
+                    .put("\"");
                 if self.rules == Rules::Usdm {
-                    text.put(r#","nq":""#).dec(amount, d.lot, d.amount).put("\"");
+                    text.put(r#","nq":""#).dec(amount, d.lot_decimals, d.amount).put("\"");
                 }
                 text.put(r#","f":"#)
                     .int(first)
@@ -74,12 +80,13 @@ impl Generator {
                 for (key, price) in
                     [(r#","o":""#, open), (r#"","c":""#, close), (r#"","h":""#, high), (r#"","l":""#, low)]
                 {
-                    text.put(key).dec(price, d.tick, d.price);
+                    text.put(key).dec(price, d.tick_decimals, d.price);
                 }
-                text.put(r#"","v":""#).wide(candle.amount, d.lot, d.amount).put(r#"","n":"#).int(candle.count);
-                let ([worth, taker_worth], places) = candle.worth(self.rules, name, d.tick, d.lot);
+                text.put(r#"","v":""#).wide(candle.amount, d.lot_decimals, d.amount).put(r#"","n":"#).int(candle.count);
+                let ([worth, taker_worth], places) =
+                    candle.quote_or_base_volume(self.rules, name, d.tick_decimals, d.lot_decimals);
                 text.put(r#","x":"#).bool(closed).put(r#","q":""#).wide(worth, places, places.max(d.price));
-                text.put(r#"","V":""#).wide(candle.taker_amount, d.lot, d.amount);
+                text.put(r#"","V":""#).wide(candle.taker_amount, d.lot_decimals, d.amount);
                 text.put(r#"","Q":""#).wide(taker_worth, places, places.max(d.price)).put(r#"","B":"0"}}}"#);
                 done(frame, None)
             }
@@ -103,8 +110,14 @@ impl Generator {
         if futures {
             text.put(r#"","ps":""#).put(self.rules.pair(name));
         }
-        text.put(r#"","b":""#).dec(price - 1, d.tick, d.price).put(r#"","B":""#).dec(amounts[0], d.lot, d.amount);
-        text.put(r#"","a":""#).dec(price, d.tick, d.price).put(r#"","A":""#).dec(amounts[1], d.lot, d.amount);
+        text.put(r#"","b":""#)
+            .dec(price - 1, d.tick_decimals, d.price)
+            .put(r#"","B":""#)
+            .dec(amounts[0], d.lot_decimals, d.amount);
+        text.put(r#"","a":""#)
+            .dec(price, d.tick_decimals, d.price)
+            .put(r#"","A":""#)
+            .dec(amounts[1], d.lot_decimals, d.amount);
         if futures {
             text.put(r#"","T":"#).int(now).put(r#","E":"#).int(now).put(self.family()).put("}}");
         } else {
@@ -126,7 +139,7 @@ impl Generator {
             }
             None => (0, 0, 0, 0),
         };
-        if let Some((id, _)) = self.stall.latest.get(symbol) {
+        if let Some((id, _)) = self.market_state.latest.get(symbol) {
             id.store(last, Ordering::Release);
         }
         let (mut text, frame) = head(out, self.symbols.get(symbol), DEPTH);
@@ -156,7 +169,10 @@ impl Generator {
                 let amount = if self.rng.random_bool(0.3) { 0 } else { self.rng.random_range(1..3_000_000) };
                 let price = if side == 0 { (price - 1 - away).max(1) } else { price + away };
                 text.put(if level == 0 { r#"[""# } else { r#",[""# });
-                text.dec(price, d.tick, d.price).put(r#"",""#).dec(amount, d.lot, d.amount).put(r#""]"#);
+                text.dec(price, d.tick_decimals, d.price)
+                    .put(r#"",""#)
+                    .dec(amount, d.lot_decimals, d.amount)
+                    .put(r#""]"#);
             }
         }
         text.put("]}}");
@@ -191,9 +207,16 @@ impl Generator {
         text.put(r#"","S":""#)
             .put(if sell { "SELL" } else { "BUY" })
             .put(r#"","o":"LIMIT","f":"IOC","q":""#)
-            .dec(amount, d.lot, d.amount);
-        text.put(r#"","p":""#).dec(price, d.tick, d.price).put(r#"","ap":""#).dec(price + 1, d.tick, d.price);
-        text.put(r#"","X":"FILLED","l":""#).dec(amount, d.lot, d.amount).put(r#"","z":""#).dec(amount, d.lot, d.amount);
+            .dec(amount, d.lot_decimals, d.amount);
+        text.put(r#"","p":""#).dec(price, d.tick_decimals, d.price).put(r#"","ap":""#).dec(
+            price + 1,
+            d.tick_decimals,
+            d.price,
+        );
+        text.put(r#"","X":"FILLED","l":""#)
+            .dec(amount, d.lot_decimals, d.amount)
+            .put(r#"","z":""#)
+            .dec(amount, d.lot_decimals, d.amount);
         text.put(r#"","T":"#)
             .int(now - 1)
             .put(r#","ps":""#)

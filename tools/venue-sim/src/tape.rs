@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde::Deserialize;
 
-use crate::generate::{Candle, Stall};
+use crate::generate::{Candle, MarketState};
 use crate::report::lock;
 use crate::restamp::{Warp, render};
 use crate::script::{FrameRec, Timeline};
@@ -67,7 +67,7 @@ pub(crate) fn rows(venue: &Venue, symbol: &str, kind: Kind, want: Want, limit: u
         }
         Material::SeededMarket(_) => Vec::new(),
         Material::Recording(recall) => recall.rows(symbol, kind, want, limit),
-        Material::Generated(stall) => generated(stall, symbol, kind, want, limit),
+        Material::Generated(market_state) => generated(market_state, symbol, kind, want, limit),
     }
 }
 
@@ -86,7 +86,7 @@ fn recorded(
     let frames = timeline.frames_of(stream);
     let of_last_round = frames.partition_point(|&frame| (frame as usize) < index);
     // Without restamping every loop repeats the same ids: they are one history.
-    let (rounds, of_last_round) = match warp {
+    let (loops, of_last_round) = match warp {
         Some(_) => (round, of_last_round),
         None => (0, if round > 0 { frames.len() } else { of_last_round }),
     };
@@ -100,15 +100,15 @@ fn recorded(
         traded.map_or(0, |slot| warp.map_or(slot.value, |warp| warp.at(slot.value, round)))
     };
     let played = |from: u64| {
-        (from..=rounds).flat_map(move |round| {
-            let count = if round == rounds { of_last_round } else { frames.len() };
+        (from..=loops).flat_map(move |round| {
+            let count = if round == loops { of_last_round } else { frames.len() };
             frames.get(..count).unwrap_or(&[]).iter().map(move |&at| (round, at))
         })
     };
     // Whole loops before the first row of interest are stepped over by their last frame.
     let skip = |is_before: &dyn Fn(u64, &FrameRec) -> bool| {
         let last = frames.last().and_then(|&at| frame(at));
-        (0..rounds).take_while(|&round| last.is_some_and(|last| is_before(round, last))).count() as u64
+        (0..loops).take_while(|&round| last.is_some_and(|last| is_before(round, last))).count() as u64
     };
     let chosen: Vec<(u64, u32)> = match want {
         Want::Newest => {
@@ -172,18 +172,18 @@ impl Event {
     }
 }
 
-fn generated(stall: &Stall, symbol: &str, kind: Kind, want: Want, limit: usize) -> Vec<Row> {
-    let Some(at) = stall.symbols.iter().position(|have| have == symbol) else { return Vec::new() };
-    let Some(tape) = stall.tapes.get(at) else { return Vec::new() };
+fn generated(market_state: &MarketState, symbol: &str, kind: Kind, want: Want, limit: usize) -> Vec<Row> {
+    let Some(at) = market_state.symbols.iter().position(|have| have == symbol) else { return Vec::new() };
+    let Some(tape) = market_state.tapes.get(at) else { return Vec::new() };
     let tape = lock(tape);
     let ring = if kind == Kind::Trade { &tape.trades } else { &tape.aggs };
-    let d = stall.decimals;
+    let d = market_state.decimals;
     ring.choose(want, limit)
         .map(|deal| {
-            let amount = decimal(deal.amount, d.lot, d.amount);
+            let amount = decimal(deal.amount, d.lot_decimals, d.amount);
             Row {
                 id: deal.id,
-                price: decimal(deal.price, d.tick, d.price),
+                price: decimal(deal.price, d.tick_decimals, d.price),
                 normal: Some(amount.clone()),
                 amount,
                 first: deal.first,

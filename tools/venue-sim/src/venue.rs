@@ -16,7 +16,7 @@ use crate::book::Books;
 use crate::closes::{CloseReport, Closes, Ending, Planned};
 use crate::config::Heartbeat;
 use crate::faults::{Action, FaultId};
-use crate::generate::Stall;
+use crate::generate::MarketState;
 use crate::kucoin::Tokens;
 use crate::limits::{Allowance, Doors};
 use crate::listing::{Listings, Standing};
@@ -241,7 +241,7 @@ struct Subscriptions {
 pub(crate) enum Material {
     Recorded(Arc<Timeline>),
     /// The generated market's latest ids and prices, for REST.
-    Generated(Arc<Stall>),
+    Generated(Arc<MarketState>),
     /// The generated market of KuCoin or Gate.
     SeededMarket(Arc<SeededMarket>),
     /// What was played of a recording that is not loaded, for REST.

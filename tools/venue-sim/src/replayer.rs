@@ -40,16 +40,16 @@ struct Place {
 }
 
 /// Plays one recording.
-pub(crate) struct Projector {
+pub(crate) struct Replayer {
     source: RecordingSource,
     recording: Box<dyn Recording>,
     pace: Pace,
     /// Loops to play; `None` = endless.
-    rounds: Option<u64>,
+    loops: Option<u64>,
     round: u64,
     /// Entries of this round that were played.
     index: usize,
-    /// Frames of all rounds.
+    /// Frames of all loops.
     frames: u64,
     /// The entry that is next, with its bytes in `bytes`.
     pending: Option<Entry>,
@@ -66,15 +66,15 @@ pub(crate) struct Projector {
     pub recall: Arc<Recall>,
 }
 
-impl Projector {
+impl Replayer {
     /// Opens the recording and reads on to its first entry that is played.
-    pub fn new(source: RecordingSource, pace: Pace, repeat: Repeat, restamp: bool) -> anyhow::Result<Projector> {
+    pub fn new(source: RecordingSource, pace: Pace, repeat: Repeat, restamp: bool) -> anyhow::Result<Replayer> {
         let recording = source.open(0)?;
-        let mut projector = Projector {
+        let mut replayer = Replayer {
             source,
             recording,
             pace,
-            rounds: match repeat {
+            loops: match repeat {
                 Repeat::Once => Some(1),
                 Repeat::Times(count) => Some(count),
                 Repeat::Forever => None,
@@ -94,13 +94,13 @@ impl Projector {
             spans: Spans::default(),
             recall: Arc::new(Recall::new(restamp)),
         };
-        projector.look();
-        if projector.pending.is_none() {
+        replayer.look();
+        if replayer.pending.is_none() {
             anyhow::bail!("it holds nothing to play in this range");
         }
-        projector.first_ns = projector.pending.as_ref().map_or(0, |entry| entry.recv_ns);
-        projector.recall.at(projector.first_ns);
-        Ok(projector)
+        replayer.first_ns = replayer.pending.as_ref().map_or(0, |entry| entry.recv_ns);
+        replayer.recall.at(replayer.first_ns);
+        Ok(replayer)
     }
 
     pub fn is_unpaced(&self) -> bool {
@@ -187,7 +187,7 @@ impl Projector {
 
     /// Begins the next loop; false when there is none.
     fn next_round(&mut self, universe: &Universe) -> bool {
-        if self.index == 0 || self.rounds.is_some_and(|rounds| self.round + 1 >= rounds) {
+        if self.index == 0 || self.loops.is_some_and(|loops| self.round + 1 >= loops) {
             return false;
         }
         if self.round == 0 {

@@ -1,4 +1,4 @@
-//! What the server remembers of its looks at the disk, so that many requests cost one look.
+//! What the server read of the disk, so that many requests cost one reading.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use quality::Reports;
 /// How long an answer is cached.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The last look.
+/// The last answer.
 #[derive(Default)]
-pub(super) struct SystemLooks {
-    /// Held by the one request that looks.
+pub(super) struct SystemCache {
+    /// Held by the one request that reads.
     pub lock: tokio::sync::Mutex<()>,
     last: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
-impl SystemLooks {
+impl SystemCache {
     /// The last answer while it is fresh.
     pub fn fresh(&self) -> Option<Arc<str>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -31,7 +31,7 @@ impl SystemLooks {
 
 /// Manifests that were read.
 #[derive(Default)]
-pub(super) struct QualityLooks {
+pub(super) struct QualityCache {
     /// Held by the one request that reads.
     pub lock: tokio::sync::Mutex<()>,
     /// What was read.
