@@ -303,6 +303,30 @@ async fn a_client_that_reads_nothing_is_disconnected_and_others_get_every_close(
     f.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_too_late_for_its_buffer_is_told_so_and_counted_as_slow() {
+    let f = Fixture::new("slow_client_s = 300", Access::default(), 100).await;
+    let mut stalled = {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let stream = socket.connect(f.addr).await.unwrap();
+        let url = format!("ws://{}/ws/btcusdt@trade/btcusdt@aggTrade", f.addr);
+        tokio_tungstenite::client_async(url, stream).await.unwrap().0
+    };
+    for at in (100..30_000).step_by(100) {
+        f.append(at..at + 100);
+        f.caught_up(at as u64 + 100).await;
+    }
+    let reason = loop {
+        if let Message::Close(frame) = stalled.next().await.unwrap().unwrap() {
+            break frame.unwrap().reason.to_string();
+        }
+    };
+    assert!(reason.contains("buffer of trades is full"), "{reason}");
+    assert_eq!(f.app.counts.slow.load(Relaxed), 1);
+    f.end().await;
+}
+
 #[tokio::test]
 async fn bad_requests_get_the_codes_of_the_exchange() {
     let f = Fixture::new("", Access::default(), 3_000).await;

@@ -65,7 +65,7 @@ pub(super) async fn spot_trading_day(
     let kind = Kind::TradingDay { full: full(&params)? };
     let zone_us = params.zone_us()?.unwrap_or(0);
     need_symbols(&params)?;
-    summaries(app, &params, Family::Spot, Window { kind, unit, us: DAY_US, zone_us }).await
+    summaries(app, &params, Family::Spot, Window { kind, unit, len_us: DAY_US, utc_offset_us: zone_us }).await
 }
 
 /// The API serves what is made of trades; quotes and books are in the lake.
@@ -489,7 +489,7 @@ mod tests {
     #[test]
     fn a_day_prints_as_the_exchange_prints_it_and_says_only_what_is_known() {
         let found = FoundSymbol { venue: "binance-spot", symbol: "BTCUSDT".into(), index: 0 };
-        let over = |kind| Window { kind, unit: Unit::Us, us: DAY_US, zone_us: 0 };
+        let over = |kind| Window { kind, unit: Unit::Us, len_us: DAY_US, utc_offset_us: 0 };
         let s = add_up(&[bar(1, 300, 1, (2, 0)), bar(2, 200, 2, (2, 0))]).unwrap();
         let read = |kind, extras: &Extras| -> Value {
             serde_json::from_str(&object(&found, &s, extras, over(kind), (60_000_000, 121_000_001))).unwrap()
@@ -518,7 +518,7 @@ mod tests {
         assert_eq!(["1m", "59m", "23h", "7d"].map(window_us), [1, 59, 23 * 60, 7 * 1_440].map(|m| Some(m * MINUTE_US)));
         assert_eq!(["0m", "60m", "24h", "8d", "d", "", "+1m", "1w", "1µ"].map(window_us), [None; 9]);
         let now = 5 * DAY_US + 10 * HOUR_US + 90_000_000;
-        let over = |kind, us, zone_us| Window { kind, unit: Unit::Ms, us, zone_us }.bounds(now);
+        let over = |kind, len_us, utc_offset_us| Window { kind, unit: Unit::Ms, len_us, utc_offset_us }.bounds(now);
         assert_eq!(over(Kind::Rolling { full: true }, HOUR_US, 0).0, 5 * DAY_US + 9 * HOUR_US + MINUTE_US);
         assert_eq!(over(Kind::Usdm24hr, DAY_US, 0).0, 4 * DAY_US + 10 * HOUR_US + 2 * MINUTE_US);
         assert_eq!(over(Kind::TradingDay { full: true }, DAY_US, 0), (5 * DAY_US, 6 * DAY_US - 1));
