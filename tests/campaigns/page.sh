@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The page in headless Chromium with all seven venues, and screenshots at 1280 and 400 px, dark and light.
+# The page in headless Chromium with all eight venues, and screenshots at 1280 and 400 px, dark and light.
 # Usage: tests/campaigns/page.sh [DIRECTORY FOR SCREENSHOTS]. Needs node, npm and chromium.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -403,7 +403,7 @@ async function main() {
 
   console.log("panels");
   await until("figures of both services", async () => /MiB|GiB/.test(await text("#wal output")) && /MiB|GiB/.test(await text("#memory output")) && /free/.test(await text("#disk output")));
-  check((await js(`document.querySelectorAll("#feeds details").length`)) === (full ? 7 : 2), "every feed has its line");
+  check((await js(`document.querySelectorAll("#feeds details").length`)) === (full ? 8 : 2), "every feed has its line");
   await js(`document.querySelector('#feeds details[data-key="${VENUE}"] summary').click()`);
   await until("a feed that opens", async () => /compactor/.test(await text(`#feeds details[data-key="${VENUE}"]`)));
   await js(`document.querySelector('#feeds details[data-key="${VENUE}"] button.all').click()`);
