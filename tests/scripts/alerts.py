@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -218,6 +219,7 @@ def main():
     fires("TapedeckCandlesBehind", "and so do the candles", before=False)
     slow.set()
     fires("TapedeckLogDamaged", f"bytes of {os.path.basename(victim)} were overwritten", before=False)
+    fires("TapedeckCandlesBroken", "which are missing in the candles", before=False)
     until("caught up", lambda: '"lag_ms":0' in get(LAKE, "/v1/status"), 300)
 
     stop(collector, signal.SIGKILL)
@@ -237,6 +239,12 @@ def main():
             until("frames on the small disk", lambda: "tapedeck_collector_frames_total{venue=\"binance-usdm\"}" in get(SMALL, "/metrics") and "tapedeck_collector_frames_total{venue=\"binance-usdm\"} 0\n" not in get(SMALL, "/metrics"))
             fires("TapedeckDiskFull", "16 MiB fill up, and nobody compacts", limit=240, before=False)
             fires("TapedeckLogErrors", "and are full", limit=240, before=False)
+            stop(last)
+            shutil.rmtree(f"{small}/data")
+            text = open(f"{DIR}/small.toml").read()
+            open(f"{DIR}/small.toml", "w").write(text.replace("[wal]\n", f'[wal]\nspill_dirs = ["{DIR}/spill"]\n'))
+            last = start("small", services, "collector", "--config", f"{DIR}/small.toml")
+            fires("TapedeckLogSpills", "they are full again, and there is a spill directory", limit=240, before=False)
             stop(last)
         finally:
             time.sleep(1)

@@ -99,12 +99,14 @@ impl fmt::Display for ReplayReport {
         if self.checked() + gone > 0 {
             writeln!(
                 f,
-                "{} parts checked: {} equal, {} rewritten, {} still different, {gone} not checkable",
+                "{} parts checked: {} equal, {} different; {gone} not checkable",
                 self.checked(),
                 self.count(&[Verdict::Equal, Verdict::EqualRows]),
-                self.rewritten(),
                 self.different()
             )?;
+            if self.rewritten() > 0 {
+                writeln!(f, "{} parts were different and have been rewritten", self.rewritten())?;
+            }
         } else if rebuilt == 0 {
             writeln!(f, "nothing to replay: there is no log or no part in this range")?;
         }
