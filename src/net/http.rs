@@ -5,11 +5,15 @@
 //! sent. Never follows a redirect, never retries what the venue may have seen, except over a kept connection that
 //! turned out to be closed.
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -74,11 +78,17 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-type Sender = SendRequest<Empty<Bytes>>;
+/// What a request carries.
+pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+type Sender = SendRequest<Counted>;
 type RawResponse = hyper::Response<Incoming>;
 
-/// Requests to one host.
-pub struct HttpClient {
+/// Requests, and the connections that are kept for the next ones. A clone shares them.
+#[derive(Clone)]
+pub struct HttpClient(Arc<Pool>);
+
+struct Pool {
     dialer: Dialer,
     tls: Arc<ClientConfig>,
     /// Connections without a request, for which host and port, and since when; the one used last comes last.
@@ -88,7 +98,7 @@ pub struct HttpClient {
 impl HttpClient {
     /// Requests through `dialer`.
     pub fn new(dialer: Dialer, tls: Arc<ClientConfig>) -> Self {
-        Self { dialer, tls, kept: Mutex::new(Vec::new()) }
+        Self(Arc::new(Pool { dialer, tls, kept: Mutex::new(Vec::new()) }))
     }
 
     /// Sends one request with an empty body to `url` (`http://` or `https://`) and reads up to `max` bytes of
@@ -108,7 +118,7 @@ impl HttpClient {
     ) -> BoxFuture<'a, Result<Response, HttpError>> {
         Box::pin(async move {
             let place = Place::of(url)?;
-            let whole = self.send_to(&place, method, headers, max);
+            let whole = self.0.send_to(&place, &method, headers, max);
             timeout(REQUEST_LIMIT, whole).await.unwrap_or_else(|_| Err(place.late("the whole answer", REQUEST_LIMIT)))
         })
     }
@@ -121,44 +131,69 @@ impl HttpClient {
     ///
     /// # Cancel safety
     /// Dropping the future, or the reply, closes the connection.
-    pub fn open<'a: 'b, 'b>(
+    pub fn open<'a>(
         &'a self,
         method: Method,
-        url: &'b str,
-        headers: &'b [(&'static str, String)],
-    ) -> BoxFuture<'b, Result<Reply<'a>, HttpError>> {
+        url: &'a str,
+        headers: &'a [(&'static str, String)],
+    ) -> BoxFuture<'a, Result<Reply, HttpError>> {
         Box::pin(async move {
             let place = Place::of(url)?;
-            let (sender, response) = self.start(&place, &method, headers).await?;
-            let limit = self.dialer.limits.answer;
-            let (head, body) = response.into_parts();
-            let retry_after = throttle::retry_after(&Throttling::NONE, &head.headers, clock::wall_ms());
-            let status = head.status.as_u16();
-            let headers = head.headers;
-            Ok(Reply { client: self, place, sender: Some(sender), body, limit, status, headers, retry_after })
+            let started = self.0.start(&place, &|| place.request(&method, headers)).await?;
+            Ok(self.reply(place, started))
         })
     }
 
+    /// Sends the request that `make` gives, whose URL names the host, and returns when the head of the answer is there;
+    /// the body is read piece by piece. `make` is called again where a kept connection turned out to be closed. Each piece
+    /// of both bodies has the dialer's time limit for answers, the whole has none.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or the reply, closes the connection.
+    pub fn exchange<'a>(
+        &'a self,
+        url: &'a str,
+        make: &'a (dyn Fn() -> Request<RequestBody> + Sync),
+    ) -> BoxFuture<'a, Result<Reply, HttpError>> {
+        Box::pin(async move {
+            let place = Place::of(url)?;
+            let started = self.0.start(&place, &|| place.completed(make())).await?;
+            Ok(self.reply(place, started))
+        })
+    }
+
+    fn reply(&self, place: Place, (sender, response): (Sender, RawResponse)) -> Reply {
+        let limit = self.0.dialer.limits.answer;
+        let (head, body) = response.into_parts();
+        let retry_after = throttle::retry_after(&Throttling::NONE, &head.headers, clock::wall_ms());
+        let (status, headers) = (head.status.as_u16(), head.headers);
+        let pool = Arc::clone(&self.0);
+        Reply { pool, place, sender: Some(sender), body, limit, status, headers, retry_after }
+    }
+}
+
+/// Makes a request; anew for each connection on which it is tried.
+type Make<'a> = dyn Fn() -> Result<Request<RequestBody>, ConnectError> + Sync + 'a;
+
+impl Pool {
     async fn send_to(
         &self,
         place: &Place,
-        method: Method,
+        method: &Method,
         headers: &[(&'static str, String)],
         max: usize,
     ) -> Result<Response, HttpError> {
-        let (sender, response) = self.start(place, &method, headers).await?;
+        let (sender, response) = self.start(place, &|| place.request(method, headers)).await?;
         let answer = read(place, response, max, self.dialer.limits.answer).await?;
         self.keep(sender, place).await;
         Ok(answer)
     }
 
     /// The head of the answer, and the connection that its body comes from.
-    async fn start(
-        &self,
-        place: &Place,
-        method: &Method,
-        headers: &[(&'static str, String)],
-    ) -> Result<(Sender, RawResponse), HttpError> {
+    async fn start(&self, place: &Place, make: &Make<'_>) -> Result<(Sender, RawResponse), HttpError> {
         loop {
             let kept = self.take(&place.peer);
             let reused = kept.is_some();
@@ -166,14 +201,24 @@ impl HttpClient {
                 Some(sender) => sender,
                 None => self.connect(place).await?,
             };
-            let request = place.request(method, headers)?;
             let limit = self.dialer.limits.answer;
-            match timeout(limit, sender.send_request(request)).await {
-                Err(_) => return Err(place.late("the head of the answer", limit)),
-                Ok(Ok(response)) => return Ok((sender, response)),
+            let taken = Arc::new(AtomicU64::new(0));
+            let request = make()?.map(|body| Counted { body, taken: Arc::clone(&taken) });
+            let mut answer = std::pin::pin!(sender.send_request(request));
+            let mut before = 0;
+            let answered = loop {
+                match timeout(limit, &mut answer).await {
+                    Ok(answered) => break answered,
+                    // A long body may take its time, as long as it moves.
+                    Err(_) if taken.load(Ordering::Relaxed) > before => before = taken.load(Ordering::Relaxed),
+                    Err(_) => return Err(place.late("the head of the answer", limit)),
+                }
+            };
+            match answered {
+                Ok(response) => return Ok((sender, response)),
                 // The server closed the kept connection meanwhile: not one byte of an answer came.
-                Ok(Err(err)) if reused && (err.is_canceled() || err.is_incomplete_message() || err.is_closed()) => {}
-                Ok(Err(source)) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
+                Err(err) if reused && (err.is_canceled() || err.is_incomplete_message() || err.is_closed()) => {}
+                Err(source) => return Err(HttpError::Http { peer: place.peer.clone(), source }),
             }
         }
     }
@@ -210,9 +255,37 @@ impl HttpClient {
     }
 }
 
+/// A body that says how many of its bytes were taken.
+struct Counted {
+    body: RequestBody,
+    taken: Arc<AtomicU64>,
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.taken.fetch_add(bytes, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// An answer whose body is still to come.
-pub struct Reply<'a> {
-    client: &'a HttpClient,
+pub struct Reply {
+    pool: Arc<Pool>,
     place: Place,
     sender: Option<Sender>,
     body: Incoming,
@@ -225,7 +298,12 @@ pub struct Reply<'a> {
     pub retry_after: Option<Duration>,
 }
 
-impl Reply<'_> {
+impl Reply {
+    /// When the server says it answered, ms since 1970, in whole seconds.
+    pub fn date_ms(&self) -> Option<i64> {
+        throttle::date_ms(&self.headers)
+    }
+
     /// Bytes of the body as the server claims them.
     pub fn length(&self) -> Option<u64> {
         hyper::body::Body::size_hint(&self.body).exact()
@@ -250,7 +328,7 @@ impl Reply<'_> {
                 }
                 Ok(None) => {
                     if let Some(sender) = self.sender.take() {
-                        self.client.keep(sender, &self.place).await;
+                        self.pool.keep(sender, &self.place).await;
                     }
                     return Ok(None);
                 }
@@ -313,15 +391,12 @@ impl Place {
         &self,
         method: &Method,
         headers: &[(&'static str, String)],
-    ) -> Result<Request<Empty<Bytes>>, ConnectError> {
+    ) -> Result<Request<RequestBody>, ConnectError> {
         let bad = |what: String| ConnectError::Url { url: self.peer.clone(), what };
-        let mut request = Request::new(Empty::new());
+        let mut request = Request::new(UnsyncBoxBody::new(Empty::new().map_err(|never| match never {})));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = self.path.clone();
+        let mut request = self.completed(request)?;
         let map = request.headers_mut();
-        let host = HeaderValue::from_str(&self.authority).map_err(|err| bad(err.to_string()))?;
-        map.insert(header::HOST, host);
-        map.insert(header::USER_AGENT, HeaderValue::from_static(concat!("tapedeck/", env!("CARGO_PKG_VERSION"))));
         map.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         map.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if method == Method::POST {
@@ -333,6 +408,17 @@ impl Place {
                 .map_err(|_| bad(format!("the value of header {name} has characters that no header may have")))?;
             map.insert(*name, value);
         }
+        Ok(request)
+    }
+
+    /// The request as it is sent here: the path alone, the host in a header.
+    fn completed(&self, mut request: Request<RequestBody>) -> Result<Request<RequestBody>, ConnectError> {
+        *request.uri_mut() = self.path.clone();
+        let host = HeaderValue::from_str(&self.authority)
+            .map_err(|err| ConnectError::Url { url: self.peer.clone(), what: err.to_string() })?;
+        let map = request.headers_mut();
+        map.insert(header::HOST, host);
+        map.insert(header::USER_AGENT, HeaderValue::from_static(concat!("tapedeck/", env!("CARGO_PKG_VERSION"))));
         Ok(request)
     }
 

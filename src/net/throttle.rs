@@ -73,8 +73,13 @@ pub(crate) fn retry_after(known: &Throttling, headers: &HeaderMap, now_ms: i64) 
 
 /// The `Date` of the answer, else our clock, ms since 1970.
 fn now(headers: &HeaderMap, now_ms: i64) -> i64 {
+    date_ms(headers).unwrap_or(now_ms)
+}
+
+/// When an answer says that it was made, ms since 1970.
+pub(crate) fn date_ms(headers: &HeaderMap) -> Option<i64> {
     let date = headers.get("date").and_then(|value| value.to_str().ok());
-    date.and_then(|text| http_date_s(text.trim())).map_or(now_ms, |s| s.saturating_mul(1_000))
+    date.and_then(|text| http_date_s(text.trim())).map(|s| s.saturating_mul(1_000))
 }
 
 /// A delay in units of which `per_s` are a second, or a time as HTTP writes it or as a number of s, ms, us or ns since 1970.

@@ -136,7 +136,7 @@ impl Asker {
         url: &str,
         headers: &[(&'static str, String)],
         wanted: &[u16],
-    ) -> Result<Reply<'_>, DownloadError> {
+    ) -> Result<Reply, DownloadError> {
         self.rate.request().await;
         let reply = self.http.open(Method::GET, url, headers).await.map_err(|err| of_http(&err))?;
         if wanted.contains(&reply.status) {

@@ -273,7 +273,7 @@ impl Fetcher<'_> {
 
     async fn receive(
         &self,
-        reply: &mut Reply<'_>,
+        reply: &mut Reply,
         part: &mut Partial,
         size: u64,
         on_bytes: &(dyn Fn(u64) + Sync),
@@ -306,7 +306,7 @@ impl Fetcher<'_> {
 }
 
 /// True when a 206 is the rest of the very upload that the partial file is of.
-fn continues(reply: &Reply<'_>, row: &FileRow, from: u64) -> bool {
+fn continues(reply: &Reply, row: &FileRow, from: u64) -> bool {
     let same = header(reply, "etag").is_none_or(|t| Some(tag_text(&t)) == row.listed.etag);
     // RFC 9110, 14.4: `bytes first-last/complete`.
     let range = header(reply, "content-range");
@@ -314,7 +314,7 @@ fn continues(reply: &Reply<'_>, row: &FileRow, from: u64) -> bool {
     same && first.is_some_and(|(first, _)| first.trim().parse() == Ok(from))
 }
 
-fn header(reply: &Reply<'_>, name: &str) -> Option<String> {
+fn header(reply: &Reply, name: &str) -> Option<String> {
     reply.headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
