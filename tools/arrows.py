@@ -28,6 +28,7 @@ MAY = {
     "sql": {"wal-format"},
     "lake": {"model", "ops", "settings", "wal-format"},
     "net": {"http-doors", "model", "ops", "settings", "wal-format"},
+    "s3": {"lake", "net", "ops", "settings", "wal-format"},
     "capture": {"model", "net", "ops", "settings", "venue", "wal-format"},
     "fold": {"lake", "model", "ops", "venue", "wal-format"},
     "collect": {"capture", "model", "net", "ops", "settings", "venue", "wal-format"},
@@ -37,7 +38,7 @@ MAY = {
     "quality": {"lake", "model", "venue", "wal-format"},
     "playback": {"capture", "fold", "model", "venue", "venue-sim", "wal-format"},
     "api": {"capture", "http-doors", "kline", "lake", "model", "net", "ops", "quality", "settings", "venue", "wal-format"},
-    "config": {"api", "capture", "collect", "compact", "history", "kline", "lake", "model", "ops", "settings", "wal-format"},
+    "config": {"api", "capture", "collect", "compact", "history", "kline", "lake", "model", "ops", "s3", "settings", "wal-format"},
 }
 
 # What only the implementations of a seam may name (tests aside): everybody else goes through the seam.

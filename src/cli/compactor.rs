@@ -1,6 +1,7 @@
 //! `tapedeck compactor`: log to Parquet, candles, and the HTTP server of both; `--drain` does what is there and exits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -9,6 +10,7 @@ pub use compact::{self, Mode};
 use config::Config;
 use kline::KlineService;
 use lake::Lake;
+use ops::health::{Conditions, Reason};
 use ops::memory::{MemoryMonitor, Pressure};
 use ops::shutdown::Shutdown;
 use ops::supervise::{self, Supervisor, Task};
@@ -43,7 +45,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let status = Arc::new(ops::compactor::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
         let compacted = cfg.for_compactor();
-        let lake = Lake::open(&cfg.lake.dir);
+        let lake = s3::lake(&cfg.lake, &cfg.store)?;
         let health = Arc::new(compact::health(&compacted));
         status.watched_by(Arc::clone(&health));
         status.accept_loss_of(args.accept_loss);
@@ -74,6 +76,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             let (conditions, stop) = (supervisor.conditions().clone(), shutdown.clone());
             move || compact::bans::watch(Arc::clone(&capture), conditions.clone(), stop.clone())
         });
+        if cfg.lake.is_remote() {
+            let (cfg, conditions, stop) = (Arc::clone(&cfg), supervisor.conditions().clone(), shutdown.clone());
+            supervisor.spawn(Task::Store, "", &shutdown, move || {
+                watch_store(Arc::clone(&cfg), conditions.clone(), stop.clone())
+            });
+        }
         let candles = candles(&cfg, mode, &shutdown, &pressure, &supervisor).await?;
         if candles.is_some() {
             let (cfg, stop) = (cfg.for_candles(), shutdown.clone());
@@ -99,6 +107,39 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         finished?;
         Ok(outcome.map(drop)?)
     })
+}
+
+/// Between two looks whether the store answers.
+const STORE_EVERY: Duration = Duration::from_secs(30);
+
+/// Looks, until `shutdown`, whether the store of the lake answers, and, until that is known, whether it can hold a lake.
+/// Each look tries for as long as every request does (`[store] retry_s`), so a short failure is none.
+async fn watch_store(cfg: Arc<Config>, conditions: Conditions, shutdown: Shutdown) {
+    let mut proven = false;
+    let work = async {
+        loop {
+            let asked = Arc::clone(&cfg);
+            let found = supervise::blocking(move || s3::probe(&asked.lake, &asked.store, !proven)).await;
+            let wrong = match &found {
+                Ok(probe) => probe.wrong.first().map(|(what, fix)| format!("{what}; {fix}")),
+                Err(err) => Some(err.to_string()),
+            };
+            proven |= wrong.is_none();
+            let kept = "what is published waits, and the log keeps its segments";
+            let text = wrong.map(|wrong| format!("{}: {wrong}; {kept}", cfg.lake.dir.display()));
+            if let Some(text) = &text {
+                tracing::warn!(error = %text, "the store of the lake is not to be used");
+            }
+            conditions.set(Reason::StoreAway, "", text);
+            tokio::time::sleep(STORE_EVERY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        // A look may end wherever it is.
+        () = shutdown.wait() => {}
+        () = work => {}
+    }
 }
 
 /// Starts the candles where a client of a database server may block.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::config_arg::load_over_default;
 use super::output::print_out;
-use config::{ConfigErrors, places, room};
+use config::{Config, ConfigErrors, Problem, places, room};
 
 /// Arguments of `tapedeck config`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,20 @@ struct FileArg {
     json: bool,
 }
 
+/// What is wrong with the object store of the lake, which is asked, and tried with small objects that are removed again.
+pub(super) fn store_problems(cfg: &Config) -> Vec<Problem> {
+    if !cfg.lake.is_remote() {
+        return Vec::new();
+    }
+    let origin =
+        cfg.effective.iter().find(|(key, ..)| key == "lake.dir").map_or_else(String::new, |(.., o)| o.to_string());
+    let problem = |(what, fix)| Problem { key: "lake.dir".to_owned(), origin: origin.clone(), what, fix };
+    match s3::probe(&cfg.lake, &cfg.store, true) {
+        Ok(probe) => probe.wrong.into_iter().map(problem).collect(),
+        Err(err) => vec![problem((err.to_string(), "name a store that is there, in lake.dir and [store]".to_owned()))],
+    }
+}
+
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Check(arg) => {
@@ -42,6 +56,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             problems.extend(room::first(&cfg));
             problems.extend(short);
             problems.extend(places::largest_frame(&cfg));
+            problems.extend(store_problems(&cfg));
             if !problems.is_empty() {
                 return Err(ConfigErrors(problems).into());
             }

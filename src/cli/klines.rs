@@ -26,7 +26,6 @@ use kline::db::{self, Series};
 use kline::export::{ExportError, Format, export};
 use kline::official::VenueClient;
 use kline::{Costs, Facts, SeriesError, archive, backfill, compare};
-use lake::Lake;
 use model::{Interval, Unit, VenueId, is_exact, select};
 use ops::clock;
 use venue::{Venue, venue};
@@ -307,7 +306,8 @@ async fn fill(chosen: &Chosen, gaps: bool) -> Result<()> {
 fn from_history(chosen: &Chosen, gaps: bool) -> Result<()> {
     let symbols = Symbols::new(&chosen.symbols).map_err(|err| Usage(err.to_string()))?;
     let selection = Selection { kinds: [Kind::Klines].into(), symbols, ..Selection::default() };
-    let (mirror, lake) = (&chosen.cfg.history.dir, Lake::open(&chosen.cfg.history.dir.join("lake")));
+    let history = &chosen.cfg.history;
+    let (mirror, lake) = (&history.dir, s3::lake_at(&history.lake_dir, &history.lake_work_dir(), &chosen.cfg.store)?);
     let mut database = chosen.open()?;
     let (mut all, mut failures) = (Vec::new(), Failures::default());
     let found = cleaned(&lake, &selection)?;

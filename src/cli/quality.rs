@@ -6,7 +6,7 @@ use super::config_arg::{ConfigArg, load};
 use super::exit::Usage;
 use super::output::print_out;
 use super::time::time;
-use lake::{Hour, Lake};
+use lake::Hour;
 use model::VenueId;
 use ops::clock;
 use quality::{By, Query, page, report};
@@ -46,7 +46,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let to = time(&args.to, "--to")?.map_or_else(|| Hour::of_ns(clock::wall_ns()).next(), Hour::of_ns);
     let from = time(&args.from, "--from")?.map_or(Hour(to.0 - 24), Hour::of_ns);
     let by = if args.hours { By::Hour } else { By::Day };
-    let lake = Lake::open(&cfg.lake.dir);
+    let lake = s3::lake(&cfg.lake, &cfg.store)?;
     let found =
         report(&lake, &Query { venues, from, to, by }).with_context(|| format!("report on the lake in {lake}"))?;
     if args.json {

@@ -11,7 +11,6 @@ use super::exit::Usage;
 use super::time::time;
 use compact::replay::{ReplayArgs, replay};
 use config::Config;
-use lake::Lake;
 use model::VenueId;
 use ops::shutdown::Shutdown;
 use ops::supervise::Supervisor;
@@ -85,7 +84,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let (out, only) = (args.out.clone(), venues.clone());
     let mut report = replay(
         &cfg.for_compactor(),
-        &Lake::open(&cfg.lake.dir),
+        &s3::lake(&cfg.lake, &cfg.store)?,
         &ReplayArgs {
             venues,
             from_ns: from,

@@ -7,7 +7,6 @@ use super::exit::Usage;
 use super::output::print_out;
 use compact::chain::verify;
 use compact::replay::repair::repair;
-use lake::Lake;
 use model::VenueId;
 
 /// Arguments of `tapedeck verify`.
@@ -39,7 +38,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
             return Err(Usage(format!("--head {head:?} is not a SHA-256: 64 hex digits")).into());
         }
     }
-    let lake = Lake::open(&cfg.lake.dir);
+    let lake = s3::lake(&cfg.lake, &cfg.store)?;
     let repaired = match args.repair {
         true => repair(&cfg.for_compactor(), &lake, venue).with_context(|| format!("repair the lake in {lake}"))?,
         false => Vec::new(),

@@ -225,11 +225,13 @@ async fn keep_limits(cfg: Arc<Config>, lake: Lake, shutdown: Shutdown) {
         let mut sweeper = retention::RetentionSweeper::default();
         loop {
             let (cfg, lake) = (cfg.clone(), lake.clone());
-            let swept = chore::run(move || {
+            let far = lake.local().is_none();
+            let sweep = move || {
                 let swept = sweeper.sweep(&cfg, &lake, ops::clock::wall_ns());
                 (sweeper, swept)
-            });
-            let (back, swept) = swept.await;
+            };
+            // A store that does not answer is no reason to look at no disk.
+            let (back, swept) = if far { supervise::blocking(sweep).await } else { chore::run(sweep).await };
             if let Err(err) = swept {
                 tracing::warn!(error = %error_chain(&err), "cannot look for what is too old");
             }
@@ -259,6 +261,7 @@ fn warn_about_other_logs(cfg: &Config) {
 
 /// What is watched beside the logs: the disk of the lake. It needs room for the hour it joins beside its pieces.
 pub fn health(cfg: &Config) -> Health {
-    let disk = WrittenDisk { what: "lake", dir: cfg.lake.dir.clone(), needs_bytes: 1 << 30 };
+    let what = if cfg.lake.is_remote() { "staging" } else { "lake" };
+    let disk = WrittenDisk { what, dir: cfg.lake.work_dir().to_owned(), needs_bytes: 1 << 30 };
     Health::new(vec![disk], Vec::new(), cfg.lake.part_minutes)
 }

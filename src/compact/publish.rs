@@ -133,6 +133,7 @@ pub fn publish(
     }
     manifest.files.sort_by(|a, b| a.path.cmp(&b.path));
     manifest.check()?;
+    are_there(place, &manifest)?;
     failpoint::hit("publish.before_manifest");
     let json = manifest.to_json()?;
     let sha256 = sha256_hex(&json);
@@ -161,6 +162,20 @@ fn put(place: &Place, key: &str, body: Body<'_>, sha256: &str) -> Result<(), Com
         Err(LakeError::Exists { path }) => Err(EvidenceMissing::Taken { path: path.display().to_string() }.into()),
         put => Ok(put?),
     }
+}
+
+/// Where other machines work on the lake: that nobody took away meanwhile what the manifest is about to name, as somebody
+/// would who thought that this publish was dead.
+fn are_there(place: &Place, manifest: &PartManifest) -> Result<(), CompactError> {
+    if place.lake.local().is_some() {
+        return Ok(());
+    }
+    for file in &manifest.files {
+        if place.lake.head(&file.path)?.is_none_or(|there| there.bytes != file.bytes) {
+            return Err(LakeError::Changed { path: place.lake.place(&file.path) }.into());
+        }
+    }
+    Ok(())
 }
 
 /// The joined file is read again to be written as text: it must still be what was joined.

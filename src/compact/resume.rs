@@ -318,6 +318,7 @@ fn orphans(place: &Place, evidence: &Evidence) -> Result<Vec<String>, CompactErr
         let log = match TableFile::get(&place.lake, &file.key) {
             Ok(file) => file.key_value("log").map(str::to_owned),
             Err(err @ LakeError::Newer { .. }) => return Err(EvidenceMissing::Newer { what: err.to_string() }.into()),
+            Err(err) if err.is_unreachable() => return Err(err.into()),
             Err(_) => None,
         };
         if log.is_some_and(|log| log != place.log) {
@@ -424,18 +425,29 @@ pub fn clean(place: &Place, evidence: &Evidence, start: &Start) -> Result<Vec<St
     Ok(reported)
 }
 
+/// In a store that other machines publish into: what was put so lately may be a publish that goes on there. Equal records
+/// are equal files, so what stays is met by this publish as its own.
+const UNDECIDED_MS: i64 = 15 * 60_000;
+
 /// Removes what an interrupted publish left, unless a manifest names it by now: another copy of the log may be
 /// publishing the same records at this moment.
 fn remove_orphans(place: &Place, orphans: &[String]) -> Result<Option<String>, CompactError> {
     let [first, ..] = orphans else { return Ok(None) };
     let _lock = LakeLock::exclusive(place.lake.work(), "removes what an interrupted publish left", PATIENCE)?;
+    let mut n = 0;
     for key in orphans {
         let of = Part::from_path(Path::new(key));
-        if !of.map_or(Ok(false), |(_, part)| place.lake.has(&part.manifest()))? {
+        let named = of.map_or(Ok(false), |(_, part)| place.lake.has(&part.manifest()))?;
+        let put_at_ms = place.lake.put_at_ms(key)?;
+        let undecided = put_at_ms.is_some_and(|at| ops::clock::wall_ms().saturating_sub(at) < UNDECIDED_MS);
+        if !named && !undecided {
             place.lake.delete(key)?;
+            n += 1;
         }
     }
-    let n = orphans.len();
+    if n == 0 {
+        return Ok(None);
+    }
     Ok(Some(format!(
         "removed {n} files of a publish that was interrupted, {} and others",
         place.lake.place(first).display()

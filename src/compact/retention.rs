@@ -177,6 +177,8 @@ pub struct RetentionSweeper {
     /// By venue name.
     lakes: BTreeMap<String, KnownVenue>,
     sweeps: u32,
+    /// Looks for what uploads left: counted apart, as they are made whatever the limits are.
+    looks: u32,
     free: fn(&Path) -> Option<u64>,
 }
 
@@ -208,7 +210,7 @@ impl Default for RetentionSweeper {
 impl RetentionSweeper {
     /// A sweeper that reads the free bytes with `free` of the disk that holds a path.
     pub fn with_disk(free: fn(&Path) -> Option<u64>) -> Self {
-        Self { archived: HashMap::new(), lakes: BTreeMap::new(), sweeps: 0, free }
+        Self { archived: HashMap::new(), lakes: BTreeMap::new(), sweeps: 0, looks: 0, free }
     }
 
     /// Removes what the limits of `cfg` do not allow of the archive and of `lake`; `wall_ns` is the wall clock. Trouble
@@ -226,6 +228,13 @@ impl RetentionSweeper {
         };
         let published = Limits { hours: cfg.lake.retention_hours, bytes: bytes(cfg.lake.max_gib), free_bytes };
         let mut swept = Swept::default();
+        if self.looks.is_multiple_of(LIST_ALL_EVERY) {
+            let uploads = lake.sweep(i64::try_from(wall_ns / 1_000_000).unwrap_or(i64::MAX))?;
+            if uploads > 0 {
+                tracing::info!(uploads, "removed what uploads left that ended half-way");
+            }
+        }
+        self.looks = self.looks.wrapping_add(1);
         if archive.any() {
             let trimmed = self.sweep_archive(cfg, archive, wall_ns)?;
             (swept.segments, swept.capped) = (trimmed.removed, trimmed.capped);

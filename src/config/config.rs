@@ -16,6 +16,8 @@ pub struct Config {
     pub capture: Capture,
     /// Section `[lake]`.
     pub lake: lake::Settings,
+    /// Section `[store]`.
+    pub store: s3::Settings,
     /// Section `[collector]`.
     pub collector: collect::Settings,
     /// Section `[klines]`.

@@ -27,6 +27,11 @@ fn nearest(path: &Path) -> Option<&Path> {
     path.ancestors().find(above).or_else(|| path.is_relative().then_some(Path::new(".")))
 }
 
+/// The key that names the directory in which files of the lake are made.
+fn work_key(config: &Config) -> &'static str {
+    if config.lake.is_remote() { "lake.staging_dir" } else { "lake.dir" }
+}
+
 /// What is no directory, or cannot be written to.
 fn directories(config: &Config) -> Vec<Problem> {
     let logs =
@@ -34,7 +39,7 @@ fn directories(config: &Config) -> Vec<Problem> {
     let mut all: Vec<(&str, PathBuf)> =
         vec![("data.dir", config.capture.data_dir.clone()), ("data.dir", config.capture.wal_root())];
     all.extend(logs.map(|dir| ("data.dir", dir)));
-    all.push(("lake.dir", config.lake.dir.clone()));
+    all.push((work_key(config), config.lake.work_dir().to_owned()));
     all.extend(config.capture.wal.archive_level().map(|_| ("data.dir", config.capture.archive_root())));
     all.extend(config.capture.wal.spill_dirs.iter().map(|dir| ("wal.spill_dirs", dir.clone())));
     let mut problems: Vec<Problem> = Vec::new();
@@ -65,7 +70,7 @@ fn file_systems(config: &Config) -> Vec<Problem> {
         inside.push(table.into());
         inside.extend(venues.iter().map(|venue| Path::new(table).join(venue)));
     }
-    let mut problems = on_one(config, "lake.dir", &config.lake.dir, &inside);
+    let mut problems = on_one(config, work_key(config), config.lake.work_dir(), &inside);
     for id in config.capture.venues.keys() {
         for log in [config.capture.wal_dir(*id), config.capture.repair_dir(*id)] {
             problems.extend(on_one(config, "data.dir", &log, &["quarantine".into(), "acks".into()]));

@@ -58,6 +58,7 @@ fn read(source: &Source, p: &mut Vec<Problem>) -> Config {
             capture.proxy.as_ref(),
             capture.tls.clone(),
         ),
+        store: source.section::<s3::Settings>("store", p).completed(capture.proxy.as_ref(), capture.tls.clone()),
         memory: source.section("memory", p),
         log: source.section("log", p),
         capture,

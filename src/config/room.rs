@@ -58,7 +58,7 @@ impl LogRoom {
             measured: rates.iter().all(|(_, measured)| *measured),
             segments_bytes: first_segments(config) * (config.capture.wal.segment_mib << 20),
             part_minutes: config.lake.part_minutes,
-            shared: device(&config.capture.wal_root()) == device(&config.lake.dir),
+            shared: device(&config.capture.wal_root()) == device(config.lake.work_dir()),
             room_bytes: free + held_bytes(config),
         })
     }

@@ -23,6 +23,8 @@ pub enum FilePer {
 pub struct Settings {
     /// The mirror: `data.binance.vision/`, `manifests/` and the manifest's file lie here.
     pub dir: PathBuf,
+    /// Where cleaned files go: a directory, or the URL of an object store.
+    pub lake_dir: PathBuf,
     /// `sqlite:<file below dir>` or `postgres://...`.
     #[serde(deserialize_with = "database")]
     pub manifest: DatabaseUrl,
@@ -100,10 +102,18 @@ impl Settings {
         [self.stream_rows, self.stream_rows_elevated, self.stream_rows_critical]
     }
 
+    /// The local directory in which cleaned files are made.
+    pub fn lake_work_dir(&self) -> PathBuf {
+        if lake::is_url(&self.lake_dir.to_string_lossy()) { self.dir.join("staging") } else { self.lake_dir.clone() }
+    }
+
     /// With what follows from other sections: the mirror below `data_dir`, the proxy of `proxy`, unless set; `tls`.
     pub fn completed(mut self, data_dir: &Path, proxy: Option<&Proxy>, tls: Tls) -> Self {
         if self.dir.as_os_str().is_empty() {
             self.dir = data_dir.join("history");
+        }
+        if self.lake_dir.as_os_str().is_empty() {
+            self.lake_dir = self.dir.join("lake");
         }
         self.proxy = self.way.or(proxy);
         self.tls = tls;
@@ -116,7 +126,13 @@ impl Section for Settings {
         let rows = self.stream_rows();
         let what = || format!("{rows:?}: more pressure must not mean more rows in memory");
         let fix = "write 5000000, and 2000000 and 1000000 for stream_rows_elevated and _critical";
-        (!rows.is_sorted_by(|a, b| a >= b)).then(|| KeyProblem::new("stream_rows", what(), fix)).into_iter().collect()
+        let rows = (!rows.is_sorted_by(|a, b| a >= b)).then(|| KeyProblem::new("stream_rows", what(), fix));
+        let place = self.lake_dir.to_string_lossy();
+        let unknown = (lake::is_url(&place) && !place.starts_with("s3://")).then(|| {
+            let what = format!("{place:?}: this store is not known");
+            KeyProblem::new("lake_dir", what, "name a local path, or s3://bucket/prefix")
+        });
+        rows.into_iter().chain(unknown).collect()
     }
 }
 

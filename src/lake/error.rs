@@ -137,6 +137,16 @@ impl LakeError {
         source.is_some_and(|err| err.kind() == io::ErrorKind::StaleNetworkFileHandle)
     }
 
+    /// True when the store that holds the lake gave no answer: nothing is known of what is in it.
+    pub fn is_unreachable(&self) -> bool {
+        let source = match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Parquet { source: ParquetError::External(source), .. } => source.downcast_ref(),
+            _ => None,
+        };
+        source.is_some_and(|err| err.kind() == io::ErrorKind::NotConnected)
+    }
+
     /// True when trying again later can help: the disk was full or an I/O error was temporary. Never true
     /// for damaged or foreign files.
     pub fn is_retryable(&self) -> bool {
@@ -148,6 +158,7 @@ impl LakeError {
                     | io::ErrorKind::Interrupted
                     | io::ErrorKind::WouldBlock
                     | io::ErrorKind::TimedOut
+                    | io::ErrorKind::NotConnected
             ),
             Self::Parquet { source, .. } => {
                 matches!(source, ParquetError::External(_))

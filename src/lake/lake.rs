@@ -27,7 +27,7 @@ pub struct Lake {
 }
 
 impl Lake {
-    /// The lake in a local directory: what `[lake] dir` names. The one place where a store is chosen.
+    /// The lake in a local directory.
     pub fn open(dir: &Path) -> Lake {
         Self::with_store(Arc::new(LocalStore::new(dir)), dir)
     }
@@ -42,7 +42,6 @@ impl Lake {
     ///
     /// # Panics
     /// When no thread can be started.
-    #[cfg(feature = "object-store")]
     pub fn in_memory(work: &Path) -> Lake {
         let memory = Arc::new(object_store::memory::InMemory::new());
         let store = crate::store::RemoteStore::new(memory, "memory://lake");

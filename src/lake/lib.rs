@@ -43,7 +43,7 @@ mod texts;
 mod version;
 pub mod work;
 
-pub use self::settings::Settings;
+pub use self::settings::{Settings, is_url};
 pub use buffer::{Common, TableBuffer};
 pub use diff::{Difference, diff_objects, diff_trees};
 pub use error::LakeError;
@@ -54,9 +54,10 @@ pub use object::{Object, Ranges};
 pub use path::{Hour, Part, StagedPiece, staged_path, staging_dir};
 pub use piece::{FileInfo, PieceFile, PieceInfo, join_pieces, write_piece};
 pub use rows::{Filled, GROUP_TEXT_BYTES, RowsChunk};
-#[cfg(any(test, feature = "object-store"))]
-pub use store::RemoteStore;
-pub use store::{Body, LakeStore, Meta, Version};
+
+#[cfg(any(test, feature = "testing"))]
+pub use store::conformance;
+pub use store::{Body, LakeStore, LocalStore, Meta, RemoteStore, Version};
 pub use table::Table;
 pub use text::write_text;
 pub use version::SchemaVersion;

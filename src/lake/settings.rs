@@ -12,8 +12,10 @@ use crate::{LakeFormat, Numeric};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where the tables are.
+    /// Where the tables are: a directory, or the URL of an object store ([`is_url`]).
     pub dir: PathBuf,
+    /// Where files are made before they are in an object store; empty for a lake in a directory.
+    pub staging_dir: PathBuf,
     /// Hours a published hour is kept after its end; 0 = for ever.
     #[serde(deserialize_with = "int::<0, { 24 * 365 * 100 }, _, _>")]
     pub retention_hours: u64,
@@ -47,13 +49,36 @@ pub struct Settings {
     pub part_minutes: u64,
 }
 
+/// Whether a place names an object store and no directory.
+pub fn is_url(place: &str) -> bool {
+    place.contains("://")
+}
+
 impl Settings {
-    /// The tables are in `lake/` below `data_dir`, unless set.
+    /// The tables are in `lake/` below `data_dir`, and what is made for an object store in `staging/`, unless set.
     pub fn below(mut self, data_dir: &Path) -> Self {
         if self.dir.as_os_str().is_empty() {
             self.dir = data_dir.join("lake");
         }
+        if self.is_remote() && self.staging_dir.as_os_str().is_empty() {
+            self.staging_dir = data_dir.join("staging");
+        }
         self
+    }
+
+    /// Where the tables are, for who opens them: `src/s3`.
+    pub fn place(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether the tables are in an object store.
+    pub fn is_remote(&self) -> bool {
+        is_url(&self.dir.to_string_lossy())
+    }
+
+    /// The local directory in which files are made: that of the tables, or the staging directory.
+    pub fn work_dir(&self) -> &Path {
+        if self.is_remote() { &self.staging_dir } else { &self.dir }
     }
 }
 
@@ -61,12 +86,17 @@ impl Section for Settings {
     fn validate(&mut self) -> Vec<KeyProblem> {
         let mut wrong = Vec::new();
         let dir = self.dir.display().to_string();
-        if dir.contains("://") {
-            wrong.push(KeyProblem::new(
-                "dir",
-                format!("{dir:?}: object stores are not in this version"),
-                "name a local path",
-            ));
+        if is_url(&dir) && !dir.starts_with("s3://") {
+            let what = format!("{dir:?}: this store is not known");
+            wrong.push(KeyProblem::new("dir", what, "name a local path, or s3://bucket/prefix"));
+        }
+        if !self.is_remote() && !self.staging_dir.as_os_str().is_empty() {
+            let what = "is of a lake in an object store, and lake.dir is a directory, in which all of it is made";
+            wrong.push(KeyProblem::new("staging_dir", what, "write \"\""));
+        }
+        if is_url(&self.staging_dir.to_string_lossy()) {
+            let what = format!("{:?}: what is being made is on a disk of this machine", self.staging_dir);
+            wrong.push(KeyProblem::new("staging_dir", what, "name a local path"));
         }
         // Parts of one length tile the hour.
         if 60 % self.part_minutes != 0 {

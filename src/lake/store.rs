@@ -11,16 +11,16 @@
 //! object: staged pieces, small lakes of a rewrite and locks are local files, wherever the lake is (`crate::lake`), and
 //! are handed over complete ([`Body::File`]).
 //!
-//! Every implementation passes `store/tests.rs`.
+//! Every implementation passes `store/conformance.rs`.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod local;
-#[cfg(any(test, feature = "object-store"))]
 mod remote;
 #[cfg(test)]
 mod tests;
 
 pub use local::LocalStore;
-#[cfg(any(test, feature = "object-store"))]
 pub use remote::RemoteStore;
 
 use std::fmt;
@@ -112,6 +112,23 @@ pub trait LakeStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// When it is still there.
     fn delete(&self, key: &str) -> Result<(), LakeError>;
+
+    /// When the object of a key was put, ms since 1970 by the store's clock. `None` when there is none, and in a
+    /// directory, where the lake's lock says who works on it.
+    ///
+    /// # Errors
+    /// When that is not known.
+    fn put_at_ms(&self, _key: &str) -> Result<Option<i64>, LakeError> {
+        Ok(None)
+    }
+
+    /// Removes what uploads that ended half-way left long before `now_ms` (ms since 1970); how many they were.
+    ///
+    /// # Errors
+    /// When they cannot be listed or removed.
+    fn sweep(&self, _now_ms: i64) -> Result<u64, LakeError> {
+        Ok(0)
+    }
 
     /// Adds whole lines to an object of text, which is begun if there is none. A line that was torn is ended first.
     ///

@@ -116,6 +116,8 @@ tasks! {
     Compact: "compact", Again;
     /// Compactor: segments into archives (thread).
     Archive: "archive", Again;
+    /// Compactor: whether the object store of the lake answers.
+    Store: "store", Again;
     /// Compactor: age and size of archive and lake.
     Retention: "retention", Again;
     /// Compactor: gaps over REST, one per venue.

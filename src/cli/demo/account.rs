@@ -14,8 +14,8 @@ use wal_format::{Kind, Position, SegmentDirs};
 use super::live::{grouped, size};
 use config::Config;
 use fold::source::{RecordSource, RecordedLog, Step};
+use lake::PartManifest;
 use lake::hash::hex;
-use lake::{Lake, PartManifest};
 use model::VenueId;
 
 /// Everything that was counted.
@@ -104,7 +104,7 @@ pub(super) fn account(cfg: &Config, report: &venue_sim::SimReport) -> anyhow::Re
         }
         account.venues.insert(id.as_str(), v);
     }
-    let lake = Lake::open(&cfg.lake.dir);
+    let lake = s3::lake(&cfg.lake, &cfg.store)?;
     for at in lake.list("_manifests", None, None)?.iter().filter(|at| at.key.ends_with(".json")) {
         let manifest = PartManifest::load(&lake, &at.key)?;
         for f in &manifest.files {

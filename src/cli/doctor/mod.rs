@@ -53,6 +53,10 @@ fn examine(cfg: &Config) -> Vec<Finding> {
     let mut all = disk_room(cfg);
     all.extend(found("directories", places::check(cfg), "on one file system where files are moved, and writable"));
     all.extend(found("largest frame", places::largest_frame(cfg), "a segment takes every frame that may come"));
+    if cfg.lake.is_remote() {
+        let well = "it answers, our keys may write, conditions on writes hold, its clock and ours agree";
+        all.extend(found("object store", super::config::store_problems(cfg), well));
+    }
     all.push(checks::file_system(nearest_type(&cfg.capture.data_dir)));
     all.push(match sync_times(&cfg.capture.data_dir) {
         Ok(times) => checks::sync(&times),

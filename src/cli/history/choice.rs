@@ -96,8 +96,9 @@ impl Choice {
 
 impl Chosen {
     /// Where cleaned files lie.
-    pub(super) fn lake(&self) -> Lake {
-        Lake::open(&self.cfg.history.dir.join("lake"))
+    pub(super) fn lake(&self) -> Result<Lake> {
+        let history = &self.cfg.history;
+        Ok(s3::lake_at(&history.lake_dir, &history.lake_work_dir(), &self.cfg.store)?)
     }
 
     /// The configured mirror.

@@ -99,7 +99,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         progress.on_month(month);
     };
-    let settings = settings(&chosen, workers, &level, args);
+    let settings = settings(&chosen, workers, &level, args)?;
     let summary = history::clean::run(&CleanJob { settings, plan, on_month: &on_month });
     drop(memory);
     progress.end();
@@ -129,9 +129,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn settings<'s>(chosen: &Chosen, workers: usize, level: &'s (dyn Fn() -> Level + Sync), args: &Args) -> Settings<'s> {
-    Settings {
-        lake: chosen.lake(),
+fn settings<'s>(
+    chosen: &Chosen,
+    workers: usize,
+    level: &'s (dyn Fn() -> Level + Sync),
+    args: &Args,
+) -> anyhow::Result<Settings<'s>> {
+    Ok(Settings {
+        lake: chosen.lake()?,
         // Whatever the live lake is published as: what is cleaned is read again, by name of column.
         write: WriteSettings { format: LakeFormat::Parquet, ..write_settings(&chosen.cfg.lake) },
         by_day: chosen.cfg.history.file_per == history::FilePer::Day,
@@ -141,13 +146,13 @@ fn settings<'s>(chosen: &Chosen, workers: usize, level: &'s (dyn Fn() -> Level +
         level,
         force: args.force,
         forget_gone: args.forget_gone,
-    }
+    })
 }
 
 /// Prints the months that would be cleaned, and why. Changes nothing.
 fn dry_run(chosen: &Chosen, plan: &Plan, args: &Args) -> Result<()> {
     let level = || Level::Normal;
-    let settings = settings(chosen, 1, &level, args);
+    let settings = settings(chosen, 1, &level, args)?;
     let (mut months, mut files, mut bytes, mut refused) = (0, 0, 0, 0);
     for (unit, found) in &plan.units {
         let (why, unusable) = preview(&settings, unit, found.clone())?;

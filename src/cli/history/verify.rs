@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::choice::Choice;
 use crate::cli::output::print_out;
 use history::verify::{SeriesReport, VerifyJob, verify};
-use lake::Lake;
 
 /// Arguments of `tapedeck history verify`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +20,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let chosen = args.choice.check()?;
-    let (lake, live) = (chosen.lake(), Lake::open(&chosen.cfg.lake.dir));
+    let (lake, live) = (chosen.lake()?, s3::lake(&chosen.cfg.lake, &chosen.cfg.store)?);
     let on_series = |s: &SeriesReport| {
         if !chosen.json {
             // A closed pipe does not stop the proof: its exit code is the answer.

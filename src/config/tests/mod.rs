@@ -215,7 +215,7 @@ fn what_this_version_cannot_do_is_refused_instead_of_ignored() {
     for (toml, word) in [
         ("[wal]\narchive = \"lz4\"\n", "wal.archive"),
         ("[lake]\nformat = \"avro\"\n", "lake.format"),
-        ("[lake]\ndir = \"s3://b/p\"\n", "lake.dir"),
+        ("[lake]\ndir = \"gs://b/p\"\n", "lake.dir"),
         ("[venues.binance-spot]\nsymbols=[\"*\"]\nchannels=[\"trades\"]\nlines=3\n", "lines"),
     ] {
         let text = Config::from_toml(toml).unwrap_err().to_string();

@@ -7,13 +7,19 @@
 //!                                in parts cannot be conditional by itself
 //! ```
 //!
-//! Reading a large object names the entity tag of what was opened with every range: when another one took its
-//! place the read fails. The calls block; never make them on a thread that runs tasks.
+//! A request may be carried out although its answer is lost. It is sent again, and then meets its own object and is
+//! refused. So each object that is put on a condition is marked (metadata `tapedeck-put`): who is refused looks whether
+//! the mark of what is there is his own. What was copied has no mark: there the bytes are compared.
+//!
+//! A file is mapped and sent in slices, never copied into memory as a whole. Whoever reads a large object names the
+//! entity tag of what was opened with every range: when another one took its place the read fails. The calls block; never
+//! make them on a thread that runs tasks.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::hash::BuildHasher;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,24 +28,33 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path as Location;
 use object_store::{
-    CopyMode, CopyOptions, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
-    UpdateVersion,
+    Attribute, Attributes, CopyMode, CopyOptions, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutOptions, PutPayload, UpdateVersion,
 };
+use sha2::Digest;
 use tokio::runtime::Runtime;
 use wal_format::regular;
+use wal_format::sys::WholeFile;
 
 use super::{Body, LakeStore, Meta, Version, check_key, prefix};
 use crate::LakeError;
+use crate::hash::{hash_all, hex};
 use crate::object::{Object, Ranges};
 
 /// A longer file is uploaded in parts.
 const SINGLE_BYTES_MAX: u64 = 64 << 20;
 /// A part of an upload; the last one may be shorter.
-const PART_BYTES: u64 = 16 << 20;
+const PART_BYTES: usize = 16 << 20;
+/// Of a file that is sent: what a client copies before it is on the wire.
+const SLICE_BYTES: usize = 256 << 10;
 /// A longer object is read in ranges, a shorter one at once.
 const WHOLE_BYTES_MAX: u64 = 8 << 20;
 /// Where uploads in parts go; never listed.
 const UPLOADS: &str = "_tmp";
+/// Metadata of an object: who put it, a random number.
+const MARK: Attribute = Attribute::Metadata(Cow::Borrowed("tapedeck-put"));
+/// An upload that ended half-way is removed at this age: none takes as long.
+const UPLOAD_AGE_MS: i64 = 24 * 3_600_000;
 
 /// A lake in an object store.
 pub struct RemoteStore {
@@ -48,7 +63,10 @@ pub struct RemoteStore {
     name: String,
     runtime: Arc<Calls>,
     single_bytes_max: u64,
+    part_bytes: usize,
     whole_bytes_max: u64,
+    /// Whether objects keep metadata, so that what is put can be marked.
+    marks: bool,
 }
 
 impl fmt::Debug for RemoteStore {
@@ -66,19 +84,32 @@ impl RemoteStore {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let name = name.trim_end_matches('/').to_owned();
         let runtime = Arc::new(Calls(Some(runtime)));
-        Ok(Self { store, name, runtime, single_bytes_max: SINGLE_BYTES_MAX, whole_bytes_max: WHOLE_BYTES_MAX })
+        let (single_bytes_max, part_bytes, whole_bytes_max) = (SINGLE_BYTES_MAX, PART_BYTES, WHOLE_BYTES_MAX);
+        Ok(Self { store, name, runtime, single_bytes_max, part_bytes, whole_bytes_max, marks: false })
+    }
+
+    /// This one, whose store keeps metadata of objects and carries out requests whose answer may be lost.
+    #[must_use]
+    pub fn marked(self) -> Self {
+        Self { marks: true, ..self }
     }
 
     /// This one, with objects of more than `bytes` read in ranges.
-    #[cfg(feature = "object-store")]
-    pub(crate) fn in_ranges_above(self, bytes: u64) -> Self {
+    #[must_use]
+    pub fn in_ranges_above(self, bytes: u64) -> Self {
         Self { whole_bytes_max: bytes, ..self }
     }
 
     /// This one, with files of more than `bytes` uploaded in parts.
-    #[cfg(test)]
-    pub(super) fn in_parts_above(self, bytes: u64) -> Self {
+    #[must_use]
+    pub fn in_parts_above(self, bytes: u64) -> Self {
         Self { single_bytes_max: bytes, ..self }
+    }
+
+    /// This one, with parts of so many bytes. S3 takes no part below 5 MiB but the last one.
+    #[must_use]
+    pub fn in_parts_of(self, bytes: usize) -> Self {
+        Self { part_bytes: bytes.max(1), ..self }
     }
 
     fn at(&self, key: &str) -> Result<Location, LakeError> {
@@ -100,61 +131,101 @@ impl RemoteStore {
         }
     }
 
-    /// Puts the body under `at`, of another one, of none or of whatever is there.
+    /// Puts the body under its key, of another one, of none or of whatever is there.
     fn put(&self, key: &str, body: Body<'_>, mode: PutMode) -> Result<(), LakeError> {
         let at = self.at(key)?;
-        let failed = |err| self.failed("publish", key, err);
-        let (tmp, mut file) = match body {
+        let (tmp, file) = match body {
             Body::Bytes(bytes) => {
                 let payload = PutPayload::from(Bytes::copy_from_slice(bytes));
-                let put = self.runtime.block_on(self.store.put_opts(&at, payload, mode.into()));
-                return put.map(drop).map_err(failed);
+                return self.put_at_once(key, &at, payload, mode);
             }
             Body::File(tmp) => (tmp, regular::open(tmp).map_err(LakeError::io("open", tmp))?),
         };
-        let bytes = file.metadata().map_err(LakeError::io("look at", tmp))?.len();
-        if bytes <= self.single_bytes_max {
-            let payload = next_part(&mut file, bytes).map_err(LakeError::io("read", tmp))?;
-            self.runtime.block_on(self.store.put_opts(&at, payload.into(), mode.into())).map_err(failed)?;
+        let mapped = WholeFile::map(&file).map_err(LakeError::io("read", tmp))?;
+        let bytes = Bytes::from_owner(mapped);
+        if bytes.len() as u64 <= self.single_bytes_max {
+            self.put_at_once(key, &at, payload(bytes), mode)?;
         } else {
-            self.put_in_parts(key, &at, tmp, &mut file, mode)?;
+            self.put_in_parts(key, &at, &file, tmp, bytes, mode)?;
         }
         std::fs::remove_file(tmp).map_err(LakeError::io("remove", tmp))
+    }
+
+    fn put_at_once(&self, key: &str, at: &Location, payload: PutPayload, mode: PutMode) -> Result<(), LakeError> {
+        let mark = (self.marks && mode != PutMode::Overwrite).then(|| format!("{:016x}{:016x}", random(), random()));
+        let mut options = PutOptions::from(mode);
+        if let Some(mark) = &mark {
+            options.attributes = Attributes::from_iter([(MARK, mark.clone())]);
+        }
+        match (self.runtime.block_on(self.store.put_opts(at, payload, options)), mark) {
+            // Refused, or the answer of an earlier try was lost.
+            (Err(Error::AlreadyExists { .. } | Error::Precondition { .. }), Some(mark))
+                if self.mark_of(key, at)?.is_some_and(|there| there == mark) =>
+            {
+                Ok(())
+            }
+            (put, _) => put.map(drop).map_err(|err| self.failed("publish", key, err)),
+        }
+    }
+
+    /// The mark of what is there.
+    fn mark_of(&self, key: &str, at: &Location) -> Result<Option<String>, LakeError> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let looked = found(self.runtime.block_on(self.store.get_opts(at, options)));
+        let there = looked.map_err(|err| self.failed("look at", key, err))?;
+        Ok(there.and_then(|there| Some(there.attributes.get(&MARK)?.as_ref().to_owned())))
     }
 
     fn put_in_parts(
         &self,
         key: &str,
         at: &Location,
+        file: &File,
         tmp: &Path,
-        file: &mut File,
+        bytes: Bytes,
         mode: PutMode,
     ) -> Result<(), LakeError> {
         let failed = |err| self.failed("publish", key, err);
+        let length = bytes.len() as u64;
         let whole = Location::from(format!("{UPLOADS}/{:016x}{:016x}", random(), random()));
         let mut upload = self.runtime.block_on(self.store.put_multipart(&whole)).map_err(failed)?;
-        loop {
-            let part = next_part(file, PART_BYTES.min(self.single_bytes_max)).map_err(LakeError::io("read", tmp))?;
-            if part.is_empty() {
-                break;
-            }
-            if let Err(err) = self.runtime.block_on(upload.put_part(part.into())) {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let part = left.split_to(self.part_bytes.min(left.len()));
+            if let Err(err) = self.runtime.block_on(upload.put_part(payload(part))) {
                 // What stays of it is the store's to clear away.
                 let _ = self.runtime.block_on(upload.abort());
                 return Err(failed(err));
             }
         }
-        self.runtime.block_on(upload.complete()).map_err(failed)?;
-        let copied = match mode {
+        match self.runtime.block_on(upload.complete()) {
+            // The answer to an earlier try was lost: the upload is no more, because it is an object.
+            Err(Error::NotFound { .. }) if self.length_of(key, &whole)? == Some(length) => {}
+            done => done.map(drop).map_err(failed)?,
+        }
+        let copied = match &mode {
             PutMode::Update(of) => {
                 self.is_still(key, at, of).and_then(|()| self.copy(key, &whole, at, CopyMode::Overwrite))
             }
             PutMode::Create => self.copy(key, &whole, at, CopyMode::Create),
             PutMode::Overwrite => self.copy(key, &whole, at, CopyMode::Overwrite),
         };
-        // One that stays is never listed.
+        // One that stays is never listed, and swept later.
         let _ = self.runtime.block_on(self.store.delete(&whole));
-        copied
+        match copied {
+            Err(LakeError::Exists { .. }) if self.marks && self.is_the_file(key, file, tmp)? => Ok(()),
+            copied => copied,
+        }
+    }
+
+    /// Whether these bytes are the object's, whoever put it there.
+    fn is_the_file(&self, key: &str, file: &File, tmp: &Path) -> Result<bool, LakeError> {
+        let length = file.metadata().map_err(LakeError::io("look at", tmp))?.len();
+        let Some(there) = self.get(key)?.filter(|there| there.size() == length) else { return Ok(false) };
+        let own = Object::File(Arc::new(file.try_clone().map_err(LakeError::io("open", tmp))?));
+        let own = own.reader(0).and_then(hash_all).map_err(LakeError::io("read", tmp))?;
+        let there = there.reader(0).and_then(hash_all).map_err(LakeError::io("read", &self.place(key)))?;
+        Ok(own.0.finalize() == there.0.finalize())
     }
 
     fn copy(&self, key: &str, from: &Location, to: &Location, mode: CopyMode) -> Result<(), LakeError> {
@@ -162,8 +233,13 @@ impl RemoteStore {
         copied.map_err(|err| self.failed("publish", key, err))
     }
 
+    fn length_of(&self, key: &str, at: &Location) -> Result<Option<u64>, LakeError> {
+        let looked = found(self.runtime.block_on(self.store.head(at)));
+        Ok(looked.map_err(|err| self.failed("look at", key, err))?.map(|there| there.size))
+    }
+
     /// Whether the object of a key is the one with this entity tag.
-    fn is_still(&self, key: &str, at: &Location, of: UpdateVersion) -> Result<(), LakeError> {
+    fn is_still(&self, key: &str, at: &Location, of: &UpdateVersion) -> Result<(), LakeError> {
         let looked = found(self.runtime.block_on(self.store.head(at)));
         let there = looked.map_err(|err| self.failed("look at", key, err))?;
         match there.is_some_and(|there| there.e_tag == of.e_tag) {
@@ -192,7 +268,7 @@ impl LakeStore for RemoteStore {
         match self.put(key, body, PutMode::Update(of.clone())) {
             // A store that cannot: between the look and the put only the lake's lock keeps others away.
             Err(LakeError::Io { source, .. }) if source.kind() == io::ErrorKind::Unsupported => {
-                self.is_still(key, &self.at(key)?, of)?;
+                self.is_still(key, &self.at(key)?, &of)?;
                 self.put(key, body, PutMode::Overwrite)
             }
             done => done,
@@ -229,8 +305,8 @@ impl LakeStore for RemoteStore {
         let listed: Result<Vec<ObjectMeta>, Error> = self.runtime.block_on(pages.try_collect());
         let mut all: Vec<Meta> =
             listed.map_err(|err| self.failed("list", folder, err))?.into_iter().map(meta).collect();
-        if let Some(from) = from {
-            all.extend(self.head(from).ok().flatten());
+        if let Some(from) = from.filter(|from| check_key(from).is_ok()) {
+            all.extend(self.head(from)?);
         }
         let folder = prefix(folder);
         all.retain(|meta| {
@@ -257,6 +333,45 @@ impl LakeStore for RemoteStore {
     fn delete(&self, key: &str) -> Result<(), LakeError> {
         let at = self.at(key)?;
         found(self.runtime.block_on(self.store.delete(&at))).map(drop).map_err(|err| self.failed("remove", key, err))
+    }
+
+    /// The bytes that are there are compared: each of several compactors of one log finds its own part published.
+    fn publish(&self, key: &str, body: Body<'_>, sha256: &str) -> Result<(), LakeError> {
+        let exists = match self.put_new(key, body) {
+            Err(exists @ LakeError::Exists { .. }) => exists,
+            done => return done,
+        };
+        let Some(there) = self.get(key)? else { return self.put_new(key, body) };
+        let read = there.reader(0).and_then(hash_all);
+        let (sum, _) = read.map_err(LakeError::io("read", &self.place(key)))?;
+        if hex(&sum.finalize()) != sha256 {
+            return Err(exists);
+        }
+        match body {
+            Body::Bytes(_) => Ok(()),
+            Body::File(tmp) => std::fs::remove_file(tmp).map_err(LakeError::io("remove", tmp)),
+        }
+    }
+
+    fn put_at_ms(&self, key: &str) -> Result<Option<i64>, LakeError> {
+        let at = self.at(key)?;
+        let looked = found(self.runtime.block_on(self.store.head(&at)));
+        let there = looked.map_err(|err| self.failed("look at", key, err))?;
+        Ok(there.map(|there| there.last_modified.timestamp_millis()))
+    }
+
+    fn sweep(&self, now_ms: i64) -> Result<u64, LakeError> {
+        let failed = |err| self.failed("list", UPLOADS, err);
+        let listed: Vec<ObjectMeta> =
+            self.runtime.block_on(self.store.list(Some(&Location::from(UPLOADS))).try_collect()).map_err(failed)?;
+        let old = |meta: &&ObjectMeta| now_ms.saturating_sub(meta.last_modified.timestamp_millis()) > UPLOAD_AGE_MS;
+        let mut swept = 0;
+        for meta in listed.iter().filter(old) {
+            found(self.runtime.block_on(self.store.delete(&meta.location)))
+                .map_err(|err| self.failed("remove", meta.location.as_ref(), err))?;
+            swept += 1;
+        }
+        Ok(swept)
     }
 }
 
@@ -326,16 +441,20 @@ fn io_error(err: Error) -> io::Error {
         Error::NotFound { .. } => io::ErrorKind::NotFound,
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
         Error::NotSupported { .. } | Error::NotImplemented { .. } => io::ErrorKind::Unsupported,
+        // No answer, or one that it cannot serve now, as often as it was asked.
+        Error::Generic { .. } => io::ErrorKind::NotConnected,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, err)
 }
 
-/// The next bytes of a file, `most` or what is left of it.
-fn next_part(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
-    let mut part = Vec::new();
-    file.take(most).read_to_end(&mut part)?;
-    Ok(part)
+/// Bytes in slices, so that a client that copies what it sends holds one of them.
+fn payload(mut bytes: Bytes) -> PutPayload {
+    let mut slices = Vec::new();
+    while !bytes.is_empty() {
+        slices.push(bytes.split_to(SLICE_BYTES.min(bytes.len())));
+    }
+    slices.into_iter().collect()
 }
 
 /// A name that nobody else gives.

@@ -54,10 +54,12 @@ pub enum Reason {
     BooksMissing,
     /// Receive times of a log, or the part that is open, lie ahead of the wall clock: that was wrong, or is.
     ClockAhead,
+    /// The object store of the lake does not answer, refuses, or cannot do what a lake needs: what is published waits.
+    StoreAway,
 }
 
 impl Reason {
-    const ALL: [Reason; 10] = [
+    const ALL: [Reason; 11] = [
         Reason::TaskDown,
         Reason::SyncFailing,
         Reason::RepairFailing,
@@ -68,6 +70,7 @@ impl Reason {
         Reason::StartingOver,
         Reason::BooksMissing,
         Reason::ClockAhead,
+        Reason::StoreAway,
     ];
 
     /// The name in metrics.
@@ -83,6 +86,7 @@ impl Reason {
             Reason::StartingOver => "starting_over",
             Reason::BooksMissing => "books_missing",
             Reason::ClockAhead => "clock_ahead",
+            Reason::StoreAway => "store_away",
         }
     }
 
@@ -96,7 +100,8 @@ impl Reason {
             | Reason::EvidenceMissing
             | Reason::NothingTrades
             | Reason::StartingOver
-            | Reason::ClockAhead => true,
+            | Reason::ClockAhead
+            | Reason::StoreAway => true,
             Reason::Banned | Reason::BooksMissing => false,
         }
     }

@@ -7,7 +7,7 @@
 //! - every block says in `SAFETY:` lines who guarantees what;
 //! - nothing here knows what a record means beyond its commit word.
 //!
-//! [`map`] owns mappings and stores; [`alloc`] owns real allocation and ranged writeback; [`bus`] reports a mapping
+//! [`map`] owns mappings and stores; [`whole`] maps files that are complete; [`alloc`] owns real allocation and ranged writeback; [`bus`] reports a mapping
 //! whose file was truncated.
 #![allow(unsafe_code)]
 
@@ -16,5 +16,7 @@ pub mod alloc;
 pub mod baseline;
 pub mod bus;
 pub mod map;
+pub mod whole;
 
 pub use map::{Appender, OBSERVE, PUBLISH, ReadMap, Window};
+pub use whole::WholeFile;
