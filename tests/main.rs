@@ -24,6 +24,7 @@ mod lake {
     mod deletes_after_fsync;
     mod gaps_repaired;
     mod kill_anywhere;
+    mod s3;
     mod version_1;
 }
 mod playback {

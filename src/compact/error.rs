@@ -159,6 +159,14 @@ pub enum CompactError {
         /// Seq after its last.
         end: u64,
     },
+    /// In a store that several machines publish into, a part has other bytes than this publish, and no manifest yet.
+    #[error(
+        "{path} is there with other bytes, and no manifest names it: a compactor with another version or other settings publishes the same records, or one ended before its manifest\n  fix:   let one compactor have this log; what no manifest names is removed when it is a quarter of an hour old, and then this one goes on"
+    )]
+    PublishedDifferently {
+        /// The object.
+        path: String,
+    },
     /// The directory of the lake is not the one that was begun with.
     #[error("the lake no longer has the newest manifest {}: is its disk mounted?", manifest.display())]
     LakeGone {

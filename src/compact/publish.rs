@@ -127,7 +127,7 @@ pub fn publish(
     refuse_twice(place, &manifest)?;
     for (table, tmp, info) in joined {
         let path = part.file_as(table, manifest.settings.format);
-        put(place, &path, Body::File(&tmp), &info.sha256)?;
+        put(place, &part, &path, Body::File(&tmp), &info.sha256)?;
         failpoint::hit_table("publish.after_rename", table);
         manifest.files.push(ManifestFile { table, path, bytes: info.bytes, rows: info.rows, sha256: info.sha256 });
     }
@@ -137,7 +137,7 @@ pub fn publish(
     failpoint::hit("publish.before_manifest");
     let json = manifest.to_json()?;
     let sha256 = sha256_hex(&json);
-    put(place, &part.manifest(), Body::Bytes(&json), &sha256)?;
+    put(place, &part, &part.manifest(), Body::Bytes(&json), &sha256)?;
     failpoint::hit("publish.after_manifest");
     gatherer.close();
     gatherer.chain_to(sha256);
@@ -157,8 +157,11 @@ fn refuse_twice(place: &Place, manifest: &PartManifest) -> Result<(), CompactErr
 
 /// What is under a name already must be what is published under it: nothing of another copy of the log, and nothing
 /// that somebody put there, is overwritten. What an interrupted publish left is gone by now ([`super::resume`]).
-fn put(place: &Place, key: &str, body: Body<'_>, sha256: &str) -> Result<(), CompactError> {
+fn put(place: &Place, part: &Part, key: &str, body: Body<'_>, sha256: &str) -> Result<(), CompactError> {
     match place.lake.publish(key, body, sha256) {
+        Err(LakeError::Exists { path }) if place.lake.local().is_none() && !place.lake.has(&part.manifest())? => {
+            Err(CompactError::PublishedDifferently { path: path.display().to_string() })
+        }
         Err(LakeError::Exists { path }) => Err(EvidenceMissing::Taken { path: path.display().to_string() }.into()),
         put => Ok(put?),
     }

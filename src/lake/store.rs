@@ -101,7 +101,8 @@ pub trait LakeStore: fmt::Debug + Send + Sync {
     /// When they cannot be listed.
     fn list(&self, folder: &str, from: Option<&str>, until: Option<&str>) -> Result<Vec<Meta>, LakeError>;
 
-    /// Names of the folders directly in `folder`, in byte order.
+    /// Names of the folders directly in `folder`, in byte order. One from which the last object went may still be among
+    /// them.
     ///
     /// # Errors
     /// When they cannot be listed.

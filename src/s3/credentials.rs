@@ -109,8 +109,10 @@ pub(crate) fn of(settings: &Settings, env: &dyn Fn(&str) -> Option<String>) -> R
         let file = Profile::new(path, profile.unwrap_or("default".to_owned()));
         match file.read() {
             Ok(_) => return Ok(Source::File(Arc::new(file))),
-            Err(err) if must => return Err(err),
-            Err(_) => {}
+            // Nobody said that there is such a file, or that profile in it.
+            Err(CredentialsError::Profile { .. }) if !must => {}
+            Err(CredentialsError::File { source, .. }) if !must && source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(err) => return Err(err),
         }
     }
     Ok(Source::Platform(PLATFORM.iter().filter_map(|(name, key)| Some((*key, env(name)?))).collect()))

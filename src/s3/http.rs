@@ -33,6 +33,9 @@ use crate::settings::Settings;
 
 /// The longest body of an answer that is read: an object or a range of one is never longer.
 const ANSWER_BYTES_MAX: u64 = 512 << 20;
+/// Of an answer so much is read before it is handed on: one that breaks off until then is asked for again, as one that did
+/// not come. Lists, manifests and ranges are shorter; of longer ones the reader asks for the rest.
+const AT_ONCE_BYTES_MAX: usize = 8 << 20;
 /// What is read of the body of a refusal.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 /// What is handed on of a message in it.
@@ -154,7 +157,7 @@ impl HttpService for Service {
             }
             HttpResponseBody::from(refusal(reply).await)
         } else {
-            HttpResponseBody::new(AnswerBody::of(reply))
+            begun(reply).await?
         };
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -209,15 +212,36 @@ fn said(text: &str) -> String {
     line.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
 }
 
-/// The body of an answer, piece by piece.
+/// The body of an answer: all of it, or its beginning and what is still to come.
+async fn begun(mut reply: Reply) -> Result<HttpResponseBody, HttpError> {
+    let whole = |length| length <= AT_ONCE_BYTES_MAX as u64;
+    if !reply.length().is_none_or(whole) {
+        return Ok(HttpResponseBody::new(AnswerBody::of(Vec::new(), reply)));
+    }
+    let (mut pieces, mut read) = (Vec::new(), 0);
+    while let Some(piece) = reply.chunk().await.map_err(failed)? {
+        read += piece.len();
+        pieces.push(piece);
+        if read > AT_ONCE_BYTES_MAX {
+            return Ok(HttpResponseBody::new(AnswerBody::of(pieces, reply)));
+        }
+    }
+    Ok(Bytes::from(pieces.concat()).into())
+}
+
+type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, HttpError>> + Send>>;
+
+/// The body of a long answer, piece by piece.
 struct AnswerBody {
     // Only ever reached through `&mut`: the lock makes it a type that threads may share.
-    pieces: Mutex<Pin<Box<dyn Stream<Item = Result<Bytes, HttpError>> + Send>>>,
+    pieces: Mutex<Pieces>,
 }
 
 impl AnswerBody {
-    fn of(reply: Reply) -> Self {
-        let pieces = stream::unfold(Some((reply, 0_u64)), |state| async {
+    /// What was read of it already, and the rest.
+    fn of(begun: Vec<Bytes>, reply: Reply) -> Self {
+        let read = begun.iter().map(|piece| piece.len() as u64).sum();
+        let rest = stream::unfold(Some((reply, read)), |state: Option<(Reply, u64)>| async {
             let (mut reply, read) = state?;
             match reply.chunk().await {
                 Ok(None) => None,
@@ -231,7 +255,7 @@ impl AnswerBody {
                 }
             }
         });
-        Self { pieces: Mutex::new(Box::pin(pieces)) }
+        Self { pieces: Mutex::new(Box::pin(stream::iter(begun).map(Ok).chain(rest))) }
     }
 }
 

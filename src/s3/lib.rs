@@ -7,10 +7,12 @@
 //! ```
 //!
 //! What is published how, and what an answer that was lost means: `src/lake/store/remote.rs`. Here is only how a store is
-//! reached. Whoever has a place, a directory or a URL, gets its store from [`open`]; a lake from [`lake`].
+//! reached. Whoever has a place, a directory or a URL, gets its store from [`open`]; a lake from [`lake()`].
 #![forbid(unsafe_code)]
 
 mod credentials;
+#[cfg(any(test, feature = "weed"))]
+pub mod faults;
 mod http;
 mod place;
 mod probe;
@@ -114,7 +116,8 @@ fn remote(place: &S3Place, settings: &Settings) -> Result<(RemoteStore, Arc<http
         .with_http_connector(connector)
         // One DELETE for each object: not every store has the bulk one.
         .with_disable_bulk_delete(true)
-        .with_copy_if_not_exists(S3CopyIfNotExists::Multipart)
+        // The other way, an upload in parts that is completed on a condition, SeaweedFS 4.48 lets several win.
+        .with_copy_if_not_exists(S3CopyIfNotExists::Header("If-None-Match".into(), "*".into()))
         .with_retry(RetryConfig {
             backoff: BackoffConfig { init_backoff: PAUSE_FIRST, max_backoff: PAUSE_MAX, base: 2.0 },
             max_retries: TRIES_MAX,

@@ -44,7 +44,7 @@ pub fn probe(lake: &::lake::Settings, settings: &Settings, writes: bool) -> Resu
             std::fs::write(&file, text).map_err(LakeError::io("write", &file))?;
             parts.put_new(key, Body::File(&file))
         };
-        found.wrong.extend(conditions(&store, "CompleteMultipartUpload with If-None-Match", &large).err());
+        found.wrong.extend(conditions(&store, "CopyObject with If-None-Match", &large).err());
         // It is gone if all went well.
         let _ = std::fs::remove_file(&file);
     }
@@ -57,12 +57,11 @@ pub fn probe(lake: &::lake::Settings, settings: &Settings, writes: bool) -> Resu
     Ok(found)
 }
 
+/// Puts bytes under a key where nothing is.
+type Put<'a> = dyn Fn(&str, &[u8]) -> Result<(), LakeError> + 'a;
+
 /// Whether of two who put under one key the second one is refused, and of two who replace one version.
-fn conditions(
-    store: &dyn LakeStore,
-    how: &str,
-    put: &dyn Fn(&str, &[u8]) -> Result<(), LakeError>,
-) -> Result<(), (String, String)> {
+fn conditions(store: &dyn LakeStore, how: &str, put: &Put<'_>) -> Result<(), (String, String)> {
     let key = format!("_tmp/probe-{:x}-{}", clock::wall_ns(), std::process::id());
     let ignored = |what: &str| {
         let what = format!("it takes {what} and ignores the condition: two who publish would overwrite each other");

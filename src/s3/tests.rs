@@ -4,6 +4,7 @@
 use ::lake::conformance::CASES;
 use ::lake::{Body, LakeError, LakeStore};
 
+use crate::faults::Faults;
 use crate::weed::Weed;
 use crate::{S3Place, remote};
 
@@ -20,6 +21,31 @@ fn an_s3_store_does_what_every_store_does_in_one_request_and_in_parts() {
             case(&if parts { store.in_parts_above(0) } else { store }, work.path());
         }
     }
+}
+
+/// Of three requests one is cut, refused or delayed, or carried out without an answer.
+#[test]
+fn a_bad_way_to_the_store_changes_nothing_of_what_it_does() {
+    let Some(weed) = Weed::start() else { return };
+    let seed = std::env::var("TAPEDECK_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(ops::clock::wall_ns);
+    println!("seed {seed} (replay with TAPEDECK_SEED={seed})");
+    let faults = Faults::before(&weed.endpoint(), 33, seed);
+    let settings = weed.settings(&faults.endpoint());
+    for (n, (name, case)) in CASES.iter().enumerate() {
+        // A thousand requests more say nothing more.
+        if *name == "more_than_a_page_is_listed_whole" {
+            continue;
+        }
+        println!("{name}");
+        let work = tempfile::tempdir().unwrap();
+        let place = S3Place::parse(&format!("s3://lake/bad-{n}")).unwrap();
+        let (store, _) = remote(&place, &settings).unwrap();
+        case(&if n % 2 == 0 { store } else { store.in_parts_above(0) }, work.path());
+    }
+    println!("{:?}", faults.counts);
+    let lost = faults.counts.lost.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(lost > 20, "only {lost} answers were lost");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::lake::LakeStore;
@@ -63,12 +63,12 @@ impl Weed {
         let settings = self.settings(&self.endpoint());
         let store = crate::open(Path::new("s3://lake/_ready"), &settings).unwrap();
         for _ in 0..1_200 {
+            if self.server.as_mut().is_some_and(|server| server.try_wait().unwrap().is_some()) {
+                break;
+            }
             // The bucket is made last.
             if store.folders("").is_ok() && store.replace("ready", ::lake::Body::Bytes(b"yes"), None).is_ok() {
                 return true;
-            }
-            if self.server.as_mut().is_some_and(|server| server.try_wait().unwrap().is_some()) {
-                break;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -127,13 +127,20 @@ impl Drop for Weed {
     }
 }
 
-/// The first of the ports that the script takes. Looked for below those that the kernel gives to outgoing connections.
+/// The first of the ports that the script takes. Looked for below those that the kernel gives to outgoing connections, from
+/// where no other test of this process looked: two servers that begin at once would take each other's parts for theirs.
 fn free_ports() -> u16 {
-    let start = 10_500 + u16::try_from(std::process::id() % 900).unwrap_or(0) * 10;
+    static TAKEN: Mutex<u16> = Mutex::new(0);
+    let mut taken = TAKEN.lock().unwrap();
+    let start = match *taken {
+        0 => 10_500 + u16::try_from(std::process::id() % 900).unwrap_or(0) * 10,
+        taken => taken + 10,
+    };
     let free = |port: &u16| {
         let all = (0..5).flat_map(|n| [port + n, port + 10_000 + n]).chain([port + 20_001]);
         all.map(|port| TcpListener::bind(("127.0.0.1", port))).collect::<Result<Vec<_>, _>>().is_ok()
     };
     let mut ports = (start..20_000).step_by(10).chain((10_500..start).step_by(10));
-    ports.find(free).expect("some ports are free")
+    *taken = ports.find(free).expect("some ports are free");
+    *taken
 }

@@ -9,12 +9,12 @@ use crate::support::logs::{copy_tree, frames, record};
 use crate::support::{Dice, Service, both, free_port, runs, seed, tapedeck, wait_until};
 
 /// A data directory with a recorded log over three hours, a configuration, and a lake made without disturbance.
-struct World {
+pub(super) struct World {
     _root: tempfile::TempDir,
     /// Data directory with the log and nothing else; copied for each run.
     log: PathBuf,
-    reference: PathBuf,
-    root: PathBuf,
+    pub(super) reference: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 fn config(dir: &Path) -> PathBuf {
@@ -29,12 +29,12 @@ fn config(dir: &Path) -> PathBuf {
     path
 }
 
-fn drain(config: &Path, env: &[(&str, &str)]) -> std::process::Output {
+pub(super) fn drain(config: &Path, env: &[(&str, &str)]) -> std::process::Output {
     tapedeck().args(["compactor", "--drain", "--config"]).arg(config).envs(env.iter().copied()).output().unwrap()
 }
 
 impl World {
-    fn new(frame_count: usize) -> World {
+    pub(super) fn new(frame_count: usize) -> World {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().to_path_buf();
         let mut all = frames("binance-spot/hft-btcusdt_20240808.zst");
@@ -51,7 +51,7 @@ impl World {
     }
 
     /// A fresh copy of the log with its own configuration.
-    fn copy(&self, name: &str) -> (PathBuf, PathBuf) {
+    pub(super) fn copy(&self, name: &str) -> (PathBuf, PathBuf) {
         let dir = self.root.join(name);
         copy_tree(&self.log, &dir);
         (config(&dir), dir.join("data/lake"))

@@ -23,13 +23,14 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path as Location;
 use object_store::{
-    Attribute, Attributes, CopyMode, CopyOptions, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
-    PutOptions, PutPayload, UpdateVersion,
+    Attribute, CopyMode, CopyOptions, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+    PutPayload, UpdateVersion,
 };
 use sha2::Digest;
 use tokio::runtime::Runtime;
@@ -53,6 +54,10 @@ const WHOLE_BYTES_MAX: u64 = 8 << 20;
 const UPLOADS: &str = "_tmp";
 /// Metadata of an object: who put it, a random number.
 const MARK: Attribute = Attribute::Metadata(Cow::Borrowed("tapedeck-put"));
+/// How often a put is tried again that was refused although nothing is there.
+const CONFLICTS_MAX: u32 = 5;
+/// Before the first of them; longer each time.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 /// An upload that ended half-way is removed at this age: none takes as long.
 const UPLOAD_AGE_MS: i64 = 24 * 3_600_000;
 
@@ -152,28 +157,39 @@ impl RemoteStore {
     }
 
     fn put_at_once(&self, key: &str, at: &Location, payload: PutPayload, mode: PutMode) -> Result<(), LakeError> {
-        let mark = (self.marks && mode != PutMode::Overwrite).then(|| format!("{:016x}{:016x}", random(), random()));
-        let mut options = PutOptions::from(mode);
-        if let Some(mark) = &mark {
-            options.attributes = Attributes::from_iter([(MARK, mark.clone())]);
-        }
-        match (self.runtime.block_on(self.store.put_opts(at, payload, options)), mark) {
-            // Refused, or the answer of an earlier try was lost.
-            (Err(Error::AlreadyExists { .. } | Error::Precondition { .. }), Some(mark))
-                if self.mark_of(key, at)?.is_some_and(|there| there == mark) =>
-            {
-                Ok(())
+        let is_conditional = mode != PutMode::Overwrite;
+        let mark = (self.marks && is_conditional).then(|| format!("{:016x}{:016x}", random(), random()));
+        let mut tries = 0;
+        loop {
+            let mut options = PutOptions::from(mode.clone());
+            options.attributes = mark.iter().map(|mark| (MARK, mark.clone())).collect();
+            let err = match self.runtime.block_on(self.store.put_opts(at, payload.clone(), options)) {
+                Ok(_) => return Ok(()),
+                Err(err) => err,
+            };
+            if let (Some(mark), Error::AlreadyExists { .. } | Error::Precondition { .. }) = (&mark, &err) {
+                // Refused, or the answer of an earlier try was lost.
+                match self.mark_of(key, at)? {
+                    Some(there) if there == *mark => return Ok(()),
+                    // 409: others put, or remove, at this moment, and nobody has yet.
+                    None if mode == PutMode::Create && tries < CONFLICTS_MAX => {
+                        tries += 1;
+                        std::thread::sleep(CONFLICT_PAUSE * tries);
+                        continue;
+                    }
+                    _ => {}
+                }
             }
-            (put, _) => put.map(drop).map_err(|err| self.failed("publish", key, err)),
+            return Err(self.failed("publish", key, err));
         }
     }
 
-    /// The mark of what is there.
+    /// The mark of what is there, empty when it has none; `None` when nothing is there.
     fn mark_of(&self, key: &str, at: &Location) -> Result<Option<String>, LakeError> {
         let options = GetOptions { head: true, ..GetOptions::default() };
         let looked = found(self.runtime.block_on(self.store.get_opts(at, options)));
         let there = looked.map_err(|err| self.failed("look at", key, err))?;
-        Ok(there.and_then(|there| Some(there.attributes.get(&MARK)?.as_ref().to_owned())))
+        Ok(there.map(|there| there.attributes.get(&MARK).map(|mark| mark.as_ref().to_owned()).unwrap_or_default()))
     }
 
     fn put_in_parts(
@@ -213,7 +229,8 @@ impl RemoteStore {
         // One that stays is never listed, and swept later.
         let _ = self.runtime.block_on(self.store.delete(&whole));
         match copied {
-            Err(LakeError::Exists { .. }) if self.marks && self.is_the_file(key, file, tmp)? => Ok(()),
+            // Refused, or carried out before, where the answer was lost: then what was to be completed is no more.
+            Err(err) if self.marks && may_be_done(&err) && self.is_the_file(key, file, tmp)? => Ok(()),
             copied => copied,
         }
     }
@@ -296,8 +313,7 @@ impl LakeStore for RemoteStore {
 
     fn list(&self, folder: &str, from: Option<&str>, until: Option<&str>) -> Result<Vec<Meta>, LakeError> {
         let below = self.folder(folder)?;
-        // An offset is the last key that is left out.
-        let after = from.and_then(|from| Location::parse(from.trim_end_matches('/')).ok());
+        let after = from.and_then(before).and_then(|before| Location::parse(before).ok());
         let pages = match &after {
             Some(after) => self.store.list_with_offset(Some(&below), after),
             None => self.store.list(Some(&below)),
@@ -305,9 +321,6 @@ impl LakeStore for RemoteStore {
         let listed: Result<Vec<ObjectMeta>, Error> = self.runtime.block_on(pages.try_collect());
         let mut all: Vec<Meta> =
             listed.map_err(|err| self.failed("list", folder, err))?.into_iter().map(meta).collect();
-        if let Some(from) = from.filter(|from| check_key(from).is_ok()) {
-            all.extend(self.head(from)?);
-        }
         let folder = prefix(folder);
         all.retain(|meta| {
             let key = meta.key.as_str();
@@ -416,7 +429,7 @@ impl Ranges for Opened {
         self.runtime.block_on(read).map_err(|err| match err {
             // Another one took its place, or none.
             Error::Precondition { .. } | Error::NotFound { .. } => {
-                io::Error::new(io::ErrorKind::StaleNetworkFileHandle, err)
+                io::Error::new(io::ErrorKind::StaleNetworkFileHandle, err.to_string())
             }
             err => io_error(err),
         })
@@ -436,6 +449,31 @@ fn found<T>(tried: Result<T, Error>) -> Result<Option<T>, Error> {
     }
 }
 
+/// Whether a copy that failed so may have been made by a try before it.
+fn may_be_done(err: &LakeError) -> bool {
+    match err {
+        LakeError::Exists { .. } => true,
+        LakeError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// Where a list that is to begin with `from` starts: a key before it, after which there is nothing before it that is likely.
+/// Not `from` itself, which a list would leave out, and never the name of a folder: SeaweedFS leaves out all that is in it.
+/// `None` where no such key is found: all is listed.
+pub(super) fn before(from: &str) -> Option<String> {
+    let mut key = from.trim_end_matches('/').to_owned();
+    match key.pop()? {
+        // What lies in a folder of that name comes before it.
+        last @ ('1'..='9' | 'B'..='Z' | 'b'..='z') => {
+            key.push(char::from_u32(u32::from(last) - 1)?);
+            key.push('~');
+            Some(key)
+        }
+        _ => (!key.is_empty() && !key.ends_with('/')).then_some(key),
+    }
+}
+
 fn io_error(err: Error) -> io::Error {
     let kind = match &err {
         Error::NotFound { .. } => io::ErrorKind::NotFound,
@@ -445,7 +483,8 @@ fn io_error(err: Error) -> io::Error {
         Error::Generic { .. } => io::ErrorKind::NotConnected,
         _ => io::ErrorKind::Other,
     };
-    io::Error::new(kind, err)
+    // Its text has that of its causes: they are not told twice.
+    io::Error::new(kind, err.to_string())
 }
 
 /// Bytes in slices, so that a client that copies what it sends holds one of them.

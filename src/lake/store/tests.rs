@@ -9,6 +9,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 
 use super::conformance::{CASES, all, put};
+use super::remote::before;
 use super::{Body, LakeStore, LocalStore, RemoteStore};
 use crate::object::Object;
 
@@ -88,4 +89,18 @@ fn a_store_may_go_on_a_thread_that_runs_tasks() {
     let store = RemoteStore::new(Arc::new(InMemory::new()), "test://lake").unwrap();
     put(&store, "a", "a");
     runtime.block_on(async { drop(store) });
+}
+
+#[test]
+fn a_list_starts_before_what_it_begins_with_and_at_no_folder() {
+    for (from, expected) in [
+        ("t/x/hour=22", Some("t/x/hour=21~")),
+        ("t/x/hour=20/", Some("t/x/hour=2")),
+        ("t/x/a.parquet", Some("t/x/a.parques~")),
+        ("t/0", None),
+        ("", None),
+    ] {
+        assert_eq!(before(from).as_deref(), expected);
+        assert!(before(from).is_none_or(|before| before.as_str() < from));
+    }
 }
