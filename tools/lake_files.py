@@ -19,7 +19,7 @@ MAY = {
     "the store in a directory, and what every store needs to take a local file": """
         src/lake/store.rs src/lake/store/local.rs src/lake/store/remote.rs src/lake/object.rs src/lake/lake.rs src/lake/lib.rs
         src/s3/lib.rs src/s3/probe.rs""",
-    "the keys of the AWS tools, and the server of tests": "src/s3/credentials.rs src/s3/weed.rs src/s3/faults.rs",
+    "the keys of the AWS tools, and the server of tests": "src/s3/credentials.rs src/s3/weed.rs",
     "staged pieces, joined files, states, locks: local wherever the lake is": """
         src/lake/work.rs src/lake/lock.rs src/lake/piece.rs src/lake/read.rs src/lake/text.rs
         src/compact/abandoned.rs src/compact/quarantine.rs src/compact/publish.rs src/compact/resume.rs src/compact/stage.rs

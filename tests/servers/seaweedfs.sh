@@ -16,7 +16,7 @@ cat > "$dir/keys.json" <<'KEYS'
   "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
 KEYS
 cd "$dir"
-exec "$weed" mini -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+exec "$weed" -logdir="$dir" mini -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
   -master.telemetry=false -admin.ui=false -webdav=false -s3.port.lance=0 \
   -s3.config="$dir/keys.json" -bucket=lake -tableBucket=warehouse \
   -s3.port="$port" -s3.port.grpc=$((port + 10000)) -s3.port.iceberg=$((port + 1)) \
