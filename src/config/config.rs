@@ -16,6 +16,8 @@ pub struct Config {
     pub capture: Capture,
     /// Section `[lake]`.
     pub lake: lake::Settings,
+    /// Section `[catalog]`, which only `tapedeck-committer` acts upon.
+    pub catalog: lake::CatalogSettings,
     /// Section `[store]`.
     pub store: s3::Settings,
     /// Section `[collector]`.

@@ -61,6 +61,7 @@ fn read(source: &Source, p: &mut Vec<Problem>) -> Config {
         store: source.section::<s3::Settings>("store", p).completed(capture.proxy.as_ref(), capture.tls.clone()),
         memory: source.section("memory", p),
         log: source.section("log", p),
+        catalog: source.section("catalog", p),
         capture,
         klines,
         lake,

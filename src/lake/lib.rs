@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+mod catalog;
 pub mod column;
 mod diff;
 mod encode;
@@ -45,6 +46,7 @@ pub mod work;
 
 pub use self::settings::{Settings, is_url};
 pub use buffer::{Common, TableBuffer};
+pub use catalog::CatalogSettings;
 pub use diff::{Difference, diff_objects, diff_trees};
 pub use error::LakeError;
 pub use lake::Lake;
