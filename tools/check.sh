@@ -21,3 +21,9 @@ RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --quiet
 [ "${1:-}" = --quick ] && exit 0
 echo "== cargo test --workspace"
 cargo test --workspace
+# A workspace of its own: why, in its README.
+committer=(--manifest-path tools/committer/Cargo.toml)
+echo "== tools/committer"
+cargo fmt "${committer[@]}" --check
+cargo clippy "${committer[@]}" --all-targets -- -D warnings
+cargo test "${committer[@]}"
