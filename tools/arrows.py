@@ -31,6 +31,7 @@ MAY = {
     "s3": {"lake", "net", "ops", "settings", "wal-format"},
     "capture": {"model", "net", "ops", "settings", "venue", "wal-format"},
     "fold": {"lake", "model", "ops", "venue", "wal-format"},
+    "ship": {"capture", "fold", "lake", "model", "ops", "settings", "wal-format"},
     "collect": {"capture", "model", "net", "ops", "settings", "venue", "wal-format"},
     "compact": {"capture", "fold", "lake", "model", "net", "ops", "venue", "wal-format"},
     "kline": {"capture", "fold", "model", "net", "ops", "settings", "sql", "venue", "wal-format"},

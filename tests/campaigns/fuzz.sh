@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes every parser of bytes from outside: what venues send, log segments, the small files of a log, configuration,
-# zips and CSVs of the archive.
+# Fuzzes every parser of bytes from outside: what venues send, log segments, the small files of a log, chunks of
+# a log in an object store, configuration, zips and CSVs of the archive.
 # Starts from recorded frames and the shipped configurations; keeps what it learns in target/fuzz/corpus. A finding
 # ends the run with the input that caused it in target/fuzz/artifacts.
 #
@@ -9,9 +9,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}; shift || true
-targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(venue wal_segment wal_files config archive)
+targets=("$@"); [ ${#targets[@]} -gt 0 ] || targets=(venue wal_segment wal_files chunk config archive)
 root=$PWD/target/fuzz
-mkdir -p "$root/artifacts" "$root"/corpus/{venue,wal_segment,wal_files,config,archive}
+mkdir -p "$root/artifacts" "$root"/corpus/{venue,wal_segment,wal_files,chunk,config,archive}
 # The versions of the workspace.
 [ -f tests/fuzz/Cargo.lock ] || cp Cargo.lock tests/fuzz/Cargo.lock
 TAPEDECK_FUZZ_SEEDS=$root/corpus/venue cargo test -q -p tapedeck-venue --lib seeds_for_the_fuzzer >/dev/null
@@ -22,6 +22,8 @@ printf '\x01\x01\x00\x05\x01\x01\x00hello\x06\x00\x00\x01\x00\x00\x0b\x00\x08\x0
 printf '\x01\x01\x00\x02\x01\x01\x00ab\x09\x00\x00\x02\x00\x00\x0a\x00\x18\x01\x00\x00%024d' 0 >"$segment/sealed"
 printf '\x02\x00\x10\x01\x20\x10\x80' >"$segment/changed"
 printf '\x00TDSEG\r\n\x1a' >"$segment/raw"
+{ printf '\x00'; cat tests/data/chunks/v1.tdc; } >"$root/corpus/chunk/kept"
+printf '\x01\x01\x01\x03\x01\x01\x00\x00\x00\x00\x00' >"$root/corpus/chunk/body"
 printf '\x001,100.5,0.25,3,5,1723075200000,true\n2,100.5,0.25,6,8,1723075200010,false\n' >"$root/corpus/archive/agg"
 printf '\x021723075200000,1,2,0.5,1.5,9,1723075259999,8,7,6,5,0\n' >"$root/corpus/archive/bar"
 # The logs of the targets belong in memory.
