@@ -27,7 +27,9 @@ MAY = {
         src/history/clean/merge.rs src/history/clean/quarantine.rs src/history/clean/run.rs src/history/clean/unit.rs""",
     "the log, its archive and what is asked of the collector": """
         src/compact/lib.rs src/compact/lifecycle.rs src/compact/retention.rs src/compact/retire.rs
-        src/compact/snapshots.rs src/fold/hold.rs src/fold/stored_logs.rs src/api/outside.rs""",
+        src/compact/snapshots.rs src/fold/hold.rs src/fold/stored_logs.rs src/api/outside.rs src/ship/shipper.rs""",
+    "logs of tests of sources": "src/fold/source/conformance/mod.rs",
+    "the directory that [ship] or [source] names": "src/cli/service.rs",
     "a directory that the command line names": """
         src/compact/replay.rs src/cli/history/clean.rs src/cli/history/verify.rs src/cli/klines.rs""",
     "the mirror of the exchange's archive": """

@@ -10,6 +10,7 @@ use settings::value::{filled, int};
 use settings::{KeyProblem, Problem, Section, Source};
 
 use crate::documented::beyond;
+use crate::ship::{LogSource, Ship};
 use crate::venues::{self, VenueConfig};
 use crate::wal::Wal;
 
@@ -17,6 +18,9 @@ use crate::wal::Wal;
 pub const LAKE_READER: &str = "lake";
 /// Name under which the compactor acknowledges what is in the candles.
 pub const KLINES_READER: &str = "klines";
+
+/// Name under which the shipper acknowledges what is in the object store.
+pub const SHIP_READER: &str = "ship";
 
 /// What is recorded and where it lies.
 #[derive(Clone, Debug)]
@@ -29,6 +33,10 @@ pub struct Capture {
     pub budget_dir: PathBuf,
     /// Section `[wal]`.
     pub wal: Wal,
+    /// Section `[ship]`.
+    pub ship: Ship,
+    /// Sections `[source.<venue>]`: where the chunks of a log that another machine writes lie.
+    pub sources: BTreeMap<VenueId, String>,
     /// Section `[tls]`.
     pub tls: Tls,
     /// The proxy of `[proxy]`, for who has none of its own.
@@ -63,6 +71,7 @@ impl Capture {
         let Data { dir: data_dir, budget_dir, min_free_gib } = source.section("data", problems);
         let budget_dir = budget_dir.unwrap_or_else(|| data_dir.join("budget"));
         let wal = source.section("wal", problems);
+        let ship = source.section("ship", problems);
         let proxy = source.section::<General>("proxy", problems).proxy;
         let tls = source.section("tls", problems);
         let table = |id| {
@@ -75,8 +84,15 @@ impl Capture {
             }
             (id, table)
         };
-        let venues = source.venues().into_iter().map(table).collect();
-        Capture { data_dir, min_free_gib, budget_dir, wal, tls, proxy, venues, candles: BTreeMap::new() }
+        let mut venues: BTreeMap<VenueId, VenueConfig> = source.venues().into_iter().map(table).collect();
+        let sources = source.venues_of("source").into_iter();
+        let sources: BTreeMap<VenueId, String> =
+            sources.map(|id| (id, source.section::<LogSource>(&format!("source.{id}"), problems).dir)).collect();
+        // A log that is read from its chunks is enough to be compacted.
+        for id in sources.keys() {
+            venues.entry(*id).or_insert_with(|| venues::of_a_source(*id, proxy.as_ref()));
+        }
+        Capture { data_dir, min_free_gib, budget_dir, wal, ship, sources, tls, proxy, venues, candles: BTreeMap::new() }
     }
 
     /// `<data dir>/archive`: archived segments.
@@ -99,10 +115,17 @@ impl Capture {
         self.wal_root().join(format!("{venue}.repair"))
     }
 
-    /// The readers that must have passed a segment of a venue's logs before it may go: the lake, and the candles when
-    /// they are made of this venue. An ack of a reader that is not configured any more holds nothing back.
+    /// The readers that must have passed a segment of a venue's logs before it may go: the lake, the candles when they are
+    /// made of this venue, the object store when it is shipped there; that one alone where nobody else reads the log. An
+    /// ack of a reader that is not configured any more holds nothing back.
     pub fn readers(&self, id: VenueId) -> &'static [&'static str] {
-        if self.candles.contains_key(&id) { &[LAKE_READER, KLINES_READER] } else { &[LAKE_READER] }
+        match (self.ship.is_on(), self.ship.only, self.candles.contains_key(&id)) {
+            (true, true, _) => &[SHIP_READER],
+            (true, false, true) => &[LAKE_READER, KLINES_READER, SHIP_READER],
+            (true, false, false) => &[LAKE_READER, SHIP_READER],
+            (false, _, true) => &[LAKE_READER, KLINES_READER],
+            (false, _, false) => &[LAKE_READER],
+        }
     }
 
     /// Options of a log writer as configured.

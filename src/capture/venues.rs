@@ -92,6 +92,26 @@ impl Section for Table {
     }
 }
 
+/// A venue without a table whose log comes in chunks: everything that is in the log.
+pub(crate) fn of_a_source(id: VenueId, general: Option<&Proxy>) -> VenueConfig {
+    let v = venue::venue(id).spec;
+    VenueConfig {
+        id,
+        symbols: vec!["*".to_owned()],
+        channels: v.channels.to_vec(),
+        limits: v.limits.clone(),
+        symbols_refresh_s: 3_600,
+        repair: true,
+        rest_url: v.rest_base.to_owned(),
+        ws_url: None,
+        lines: 1,
+        rotate_at_s: None,
+        api_key_env: None,
+        proxies: [general.cloned(), general.cloned()],
+        has_second_way: false,
+    }
+}
+
 /// Reads the table of `id`.
 pub(crate) fn table(source: &Source, id: VenueId, general: Option<&Proxy>, problems: &mut Vec<Problem>) -> VenueConfig {
     let name = format!("venues.{id}");

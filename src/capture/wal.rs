@@ -29,6 +29,8 @@ pub enum Archive {
     None,
     /// They are compressed.
     Zstd,
+    /// They are deleted, and their chunks in the object store are kept for ever.
+    S3,
 }
 
 /// Section `[wal]`.

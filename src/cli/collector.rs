@@ -29,7 +29,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let (_monitor, pressure) =
             MemoryMonitor::start(&cfg.memory, "collector", &supervisor).context("cannot start the memory monitor")?;
         let (capture, settings) = (Arc::new(cfg.capture.clone()), cfg.collector.clone());
-        collect::run(capture, settings, shutdown, pressure, Some(reload), supervisor.clone()).await?;
+        let shipping = super::shipper::Shipping::start(&cfg, &supervisor)?;
+        let recorded = collect::run(capture, settings, shutdown, pressure, Some(reload), supervisor.clone()).await;
+        // The last record of each log is there by now.
+        shipping.finish().await;
+        recorded?;
         Ok(supervisor.verdict()?)
     })
 }

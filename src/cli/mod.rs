@@ -20,6 +20,7 @@ mod quality;
 mod replay;
 mod runtime;
 mod service;
+mod shipper;
 mod status;
 mod time;
 mod verify;
@@ -46,6 +47,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Record exchange WebSockets into the log.
     Collector(collector::Args),
+    /// Ship logs into an object store, where no collector of this machine does it.
+    Shipper(shipper::Args),
     /// Decode the log into the lake; serve candles, API and page.
     Compactor(compactor::Args),
     /// Rebuilds the lake from the log, or proves that the published one is what the log says.
@@ -78,6 +81,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Collector(args) => collector::run(args),
+        Command::Shipper(args) => shipper::run(args),
         Command::Compactor(args) => compactor::run(args),
         Command::Replay(args) => replay::run(args),
         Command::History(args) => history::run(args),

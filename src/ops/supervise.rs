@@ -112,6 +112,8 @@ tasks! {
     Snapshots: "venue.snapshots", Again;
     /// Collector: what other processes request.
     Requests: "venue.requests", Again;
+    /// Collector and shipper: one log into an object store (thread); restarts from what is acknowledged.
+    Ship: "ship", Again;
     /// Compactor: one log into the lake (thread); restarts from what is durable. In a drain: exit code 11.
     Compact: "compact", Again;
     /// Compactor: segments into archives (thread).
@@ -248,6 +250,15 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 #[derive(Clone, Debug, Default)]
 pub struct Supervisor(Arc<Inner>);
 
+/// What tasks count that the service's own metrics do not know.
+struct Counted(Box<dyn Fn(&mut Exposition) + Send + Sync>);
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Counted")
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     conditions: Conditions,
@@ -255,6 +266,7 @@ struct Inner {
     service: Shutdown,
     panics: Mutex<BTreeMap<Task, u64>>,
     fatal: Mutex<Option<String>>,
+    counted: Mutex<Vec<Counted>>,
     rehearsal: Option<Rehearsal>,
 }
 
@@ -291,8 +303,16 @@ impl Supervisor {
         }
     }
 
+    /// Tasks of this service count something: `expose` shows it with the service's metrics.
+    pub fn counts(&self, expose: impl Fn(&mut Exposition) + Send + Sync + 'static) {
+        self.0.counted.lock().unwrap_or_else(PoisonError::into_inner).push(Counted(Box::new(expose)));
+    }
+
     /// For Prometheus.
     pub fn expose(&self, out: &mut Exposition) {
+        for Counted(expose) in self.0.counted.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            expose(out);
+        }
         let panics = self.0.panics.lock().unwrap_or_else(PoisonError::into_inner);
         out.series(
             "tapedeck_task_panics_total",

@@ -57,7 +57,10 @@ pub(crate) fn may_be_secret(path: &str) -> bool {
     path.rsplit('.').next().is_some_and(|key| words.iter().any(|word| key.contains(word)))
 }
 
-/// All values by `section.key` (venues: `venues.<venue>.key`).
+/// Sections with a table for each venue.
+const BY_VENUE: [&str; 2] = ["venues", "source"];
+
+/// All values by `section.key` (by venue: `venues.<venue>.key`).
 pub struct Source {
     values: BTreeMap<String, (Value, Origin)>,
     /// Keys in the order of the shipped file, then venues in the order they were met.
@@ -112,9 +115,14 @@ impl Source {
         self.values.get(path).map_or_else(|| "default".to_owned(), |(_, o)| o.place())
     }
 
-    /// The venues that have a table.
+    /// The venues that have a table `[venues.<venue>]`.
     pub fn venues(&self) -> Vec<VenueId> {
-        let named = |id: &VenueId| self.keys(&format!("venues.{id}")).next().is_some();
+        self.venues_of("venues")
+    }
+
+    /// The venues that have a table in `section`.
+    pub fn venues_of(&self, section: &str) -> Vec<VenueId> {
+        let named = |id: &VenueId| self.keys(&format!("{section}.{id}")).next().is_some();
         VenueId::ALL.iter().copied().filter(named).collect()
     }
 
@@ -162,9 +170,9 @@ impl Source {
         };
         for (section, value) in table {
             let (at, section) = (section.span().start, section.into_inner());
-            let is_venues = section == "venues";
+            let by_venue = BY_VENUE.contains(&&*section);
             let keys = match value.into_inner() {
-                DeValue::Table(keys) if is_venues || self.sections.iter().any(|s| *s == section) => keys,
+                DeValue::Table(keys) if by_venue || self.sections.iter().any(|s| *s == section) => keys,
                 _ => {
                     problems.push(self.unknown(&section, origin(at).place()));
                     continue;
@@ -172,7 +180,7 @@ impl Source {
             };
             for (key, value) in keys {
                 let (at, path) = (key.span().start, format!("{section}.{}", key.get_ref()));
-                if !is_venues {
+                if !by_venue {
                     self.set(path, value, origin(at), problems);
                     continue;
                 }
@@ -201,7 +209,9 @@ impl Source {
             let parts: Vec<String> = name.split("__").skip(1).map(str::to_lowercase).collect();
             let path = match parts.as_slice() {
                 [section, key] => format!("{section}.{key}"),
-                [venues, venue, key] if venues == "venues" => format!("venues.{}.{key}", venue.replace('_', "-")),
+                [section, venue, key] if BY_VENUE.contains(&section.as_str()) => {
+                    format!("{section}.{}.{key}", venue.replace('_', "-"))
+                }
                 _ => name.clone(),
             };
             // A bare word is a string; anything that parses as a TOML value is that value.
@@ -213,10 +223,10 @@ impl Source {
 
     fn set(&mut self, path: String, value: Spanned<DeValue<'_>>, origin: Origin, problems: &mut Vec<Problem>) {
         let section = path.rsplit_once('.').map_or("", |(section, _)| section);
-        if let Some(venue) = section.strip_prefix("venues.") {
+        if let Some((_, venue)) = section.split_once('.').filter(|(by, _)| BY_VENUE.contains(by)) {
             if let Err(err) = venue.parse::<VenueId>() {
                 let problem = Problem {
-                    key: format!("venues.{venue}"),
+                    key: section.to_owned(),
                     origin: origin.place(),
                     what: format!("unknown venue {venue:?}"),
                     fix: format!("did you mean {:?}? known venues: {}", err.nearest, err.known),
@@ -245,7 +255,7 @@ impl Source {
     }
 
     fn unknown(&self, section: &str, origin: String) -> Problem {
-        let names: Vec<&str> = self.sections.iter().map(String::as_str).chain(["venues"]).collect();
+        let names: Vec<&str> = self.sections.iter().map(String::as_str).chain(BY_VENUE).collect();
         unknown_key(section, origin, section, &names)
     }
 }

@@ -103,6 +103,14 @@ impl Lineage {
         Lineage { log_uuid, runs, stored: None }
     }
 
+    /// That of a log whose files are elsewhere, as far as its `runs` are known here. A run that is not among them may be
+    /// its own.
+    #[must_use]
+    pub fn of_runs(log_uuid: [u8; 16], runs: impl IntoIterator<Item = Run>) -> Self {
+        let runs = runs.into_iter().map(|run| (run.epoch, run.incarnation)).collect();
+        Lineage { log_uuid, runs, stored: None }
+    }
+
     /// Identity of the log.
     #[must_use]
     pub fn log_uuid(&self) -> [u8; 16] {

@@ -239,3 +239,25 @@ fn a_time_of_the_day_is_read_as_seconds_and_anything_else_is_refused() {
         assert!(text.contains("rotate_at") && text.contains("04:30"), "{wrong}: {text}");
     }
 }
+
+#[test]
+fn a_segment_waits_for_the_object_store_where_logs_are_shipped_and_for_it_alone_where_nobody_else_reads_them() {
+    const SPOT: &str = "[venues.binance-spot]\nsymbols = [\"X\"]\nchannels = [\"trades\"]\n";
+    let readers =
+        |text: &str| Config::from_toml(&format!("{text}\n{SPOT}")).unwrap().capture.readers(VenueId::BinanceSpot);
+    assert_eq!(readers(""), ["lake", "klines"]);
+    assert_eq!(readers("[ship]\ndir = \"/else/where\""), ["lake", "klines", "ship"]);
+    assert_eq!(readers("[ship]\ndir = \"/else/where\"\nonly = true"), ["ship"]);
+    let problems = Config::from_toml(&format!("[ship]\nonly = true\n{SPOT}")).unwrap_err().0;
+    assert!(problems.iter().any(|p| p.key == "ship.only"), "{problems:?}");
+}
+
+#[test]
+fn a_log_that_comes_in_chunks_is_enough_for_a_compactor_and_no_candles_are_made_of_it() {
+    let cfg = Config::from_toml("[source.gate-spot]\ndir = \"/else/where\"\n").unwrap();
+    assert_eq!(cfg.capture.sources[&VenueId::GateSpot], "/else/where");
+    assert!(cfg.capture.venues.contains_key(&VenueId::GateSpot) && cfg.capture.candles.is_empty());
+    let problems = Config::from_toml("[source.gate-spot]\nplace = \"x\"\n[source.gate]\ndir = \"x\"\n").unwrap_err().0;
+    let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys, ["source.gate", "source.gate-spot.place", "source.gate-spot.dir"], "{problems:?}");
+}

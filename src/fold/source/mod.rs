@@ -19,8 +19,8 @@
 //! whose call per record is lost in the work that they do on it.
 
 mod acks;
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod live;
 mod memory;
 mod recorded;

@@ -54,12 +54,14 @@ pub enum Reason {
     BooksMissing,
     /// Receive times of a log, or the part that is open, lie ahead of the wall clock: that was wrong, or is.
     ClockAhead,
-    /// The object store of the lake does not answer, refuses, or cannot do what a lake needs: what is published waits.
+    /// An object store does not answer, refuses, or cannot do what is needed of it: what is published or shipped waits.
     StoreAway,
+    /// What is in the object store is not this log's, or cannot be read: nothing is shipped until a person looks.
+    ShippingStopped,
 }
 
 impl Reason {
-    const ALL: [Reason; 11] = [
+    const ALL: [Reason; 12] = [
         Reason::TaskDown,
         Reason::SyncFailing,
         Reason::RepairFailing,
@@ -71,6 +73,7 @@ impl Reason {
         Reason::BooksMissing,
         Reason::ClockAhead,
         Reason::StoreAway,
+        Reason::ShippingStopped,
     ];
 
     /// The name in metrics.
@@ -87,6 +90,7 @@ impl Reason {
             Reason::BooksMissing => "books_missing",
             Reason::ClockAhead => "clock_ahead",
             Reason::StoreAway => "store_away",
+            Reason::ShippingStopped => "shipping_stopped",
         }
     }
 
@@ -101,7 +105,8 @@ impl Reason {
             | Reason::NothingTrades
             | Reason::StartingOver
             | Reason::ClockAhead
-            | Reason::StoreAway => true,
+            | Reason::StoreAway
+            | Reason::ShippingStopped => true,
             Reason::Banned | Reason::BooksMissing => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use wal_format::{LostRange, LostReason, Position, RecordRef, Run, SegmentId, Seq};
 
-use super::{ChunkError, behind_record};
+use super::{ChunkError, after_record};
 
 pub(super) const RECORD: u8 = 1;
 pub(super) const PLACE: u8 = 2;
@@ -19,8 +19,8 @@ const BELOW_DURABLE: u8 = 2;
 pub enum ChunkStep<'a> {
     /// A record.
     Record(RecordRef<'a>),
-    /// A lost range.
-    Lost(LostRange),
+    /// A lost range, and the position of the reader after it.
+    Lost(LostRange, Position),
 }
 
 /// Reasons as they are stored: never renumber, never reuse.
@@ -68,11 +68,16 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(behind: Position, first: Seq, run: Run) -> Self {
-        Self { at: 0, position: behind, expected: first, run }
+    pub(super) fn new(start: Position, first: Seq, run: Run) -> Self {
+        Self { at: 0, position: start, expected: first, run }
     }
 
-    /// The next step; `None` at the end of the body. The position is the one behind it, places that follow included.
+    /// Whether the body of so many bytes is at its end.
+    pub(super) fn is_done(&self, body_bytes: usize) -> bool {
+        self.at >= body_bytes
+    }
+
+    /// The next step; `None` at the end of the body. The position is the one after it, places that follow included.
     pub(super) fn next<'a>(&mut self, body: &'a [u8]) -> Result<Option<ChunkStep<'a>>, ChunkError> {
         self.places(body)?;
         let at = self.at;
@@ -94,7 +99,7 @@ impl Walk {
                     return Err(wrong("a record has not the seq that is expected"));
                 }
                 self.at = at.saturating_add(RECORD_BYTES).saturating_add(payload_bytes);
-                self.position = behind_record(position, payload_bytes);
+                self.position = after_record(position, payload_bytes);
                 self.expected = self.position.seq;
                 self.places(body)?;
                 ChunkStep::Record(RecordRef {
@@ -117,7 +122,7 @@ impl Walk {
                 self.expected = lost.to.next();
                 self.position.seq = self.expected;
                 self.places(body)?;
-                ChunkStep::Lost(lost)
+                ChunkStep::Lost(lost, self.position)
             }
             _ => return Err(wrong("an entry is of no known kind")),
         };
@@ -137,7 +142,7 @@ impl Walk {
     }
 }
 
-/// Word `n` behind the first 8 bytes of an entry.
+/// Word `n` after the first 8 bytes of an entry.
 fn word(entry: &[u8], n: usize) -> Option<u64> {
     let (words, _) = entry.get(8..)?.as_chunks::<8>();
     words.get(n).map(|word| u64::from_le_bytes(*word))

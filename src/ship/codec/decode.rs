@@ -31,7 +31,7 @@ impl Chunk {
         if crc != header.body_crc {
             return Err(ChunkError::Checksum { of: "body", expected: header.body_crc, got: crc });
         }
-        let start = Walk::new(header.behind, header.first, header.run);
+        let start = Walk::new(header.start, header.first, header.run);
         let mut walk = start.clone();
         let (mut records, mut lost, mut ts_ns) = (0_u32, 0_u32, None);
         while let Some(step) = walk.next(&body)? {
@@ -41,12 +41,12 @@ impl Chunk {
                     let first = ts_ns.map_or(record.ts_recv_ns, |(first, _)| first);
                     ts_ns = Some((first, record.ts_recv_ns));
                 }
-                ChunkStep::Lost(_) => lost = lost.saturating_add(1),
+                ChunkStep::Lost(..) => lost = lost.saturating_add(1),
             }
         }
         let at = body.len();
         if records.saturating_add(lost) == 0 || walk.expected != header.last.next() {
-            return Err(ChunkError::Body { at, what: "it ends before or behind the last seq that the header names" });
+            return Err(ChunkError::Body { at, what: "it ends before or after the last seq that the header names" });
         }
         if (records, lost, ts_ns) != (header.records, header.lost, header.ts_ns) {
             return Err(ChunkError::Body { at, what: "counts or times are not those of the header" });
@@ -61,7 +61,7 @@ impl Chunk {
         &self.header
     }
 
-    /// The position of the log's reader behind its last step.
+    /// The position of the log's reader after its last step.
     #[must_use]
     pub fn end(&self) -> Position {
         self.end
@@ -78,6 +78,28 @@ impl Chunk {
     pub fn next(&mut self) -> Option<ChunkStep<'_>> {
         // All of it was walked once.
         self.walk.next(&self.body).ok().flatten()
+    }
+
+    /// Whether all its steps were taken.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.walk.is_done(self.body.len())
+    }
+
+    /// Passes over the steps that lie before `seq` as a whole.
+    pub fn skip_to(&mut self, seq: Seq) {
+        loop {
+            let before = self.walk.clone();
+            let last = match self.next() {
+                Some(ChunkStep::Record(record)) => record.seq,
+                Some(ChunkStep::Lost(lost, _)) => lost.to,
+                None => return,
+            };
+            if last >= seq {
+                self.walk = before;
+                return;
+            }
+        }
     }
 
     /// Its content, to be compared with another one's.
@@ -141,7 +163,7 @@ fn header(bytes: &[u8]) -> Result<(ChunkHeader, &[u8]), ChunkError> {
         run: Run { epoch: first.epoch(), incarnation: Incarnation(long(32)) },
         first,
         last,
-        behind: Position { segment: SegmentId(long(56)), offset: long(64), seq: Seq(long(72)) },
+        start: Position { segment: SegmentId(long(56)), offset: long(64), seq: Seq(long(72)) },
         ts_ns,
         records: short(96),
         lost: short(100),

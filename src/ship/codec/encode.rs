@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use wal_format::{LostRange, Position, RecordRef, Run, Seq};
+use wal_format::{Incarnation, LostRange, Position, RecordRef, Run, Seq};
 
 use super::body::{LOST_BYTES, PLACE_BYTES, RECORD_BYTES, put_lost, put_place, put_record};
-use super::{BODY_BYTES_MAX, ChunkHeader, ChunkOf, HEAD_BYTES, MAGIC, PackError, VERSION, behind_record, is_venue};
+use super::{BODY_BYTES_MAX, ChunkHeader, HEAD_BYTES, MAGIC, PackError, VERSION, after_record, is_venue};
 
 /// Compresses bodies; kept from chunk to chunk, for its tables are large.
 pub struct Packer(zstd::bulk::Compressor<'static>);
@@ -40,8 +40,9 @@ pub struct PackedChunk {
 /// A chunk that is being filled: steps of one run, as a reader of its log gives them.
 #[derive(Debug)]
 pub struct ChunkWriter {
-    of: ChunkOf,
-    behind: Position,
+    venue: String,
+    log_uuid: [u8; 16],
+    start: Position,
     /// First and last seq, once there is a step.
     range: Option<(Seq, Seq)>,
     ts_ns: Option<(u64, u64)>,
@@ -52,16 +53,18 @@ pub struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// One that begins at `behind`, the position of the reader, and takes the bytes of `body`, which is emptied.
+    /// One of the log `log_uuid` in a directory called `venue`, which begins at `start`, the position of the reader. It
+    /// takes the memory of `body`, which is emptied.
     ///
     /// # Errors
     /// When the venue's name can be in no header.
-    pub fn new(of: ChunkOf, behind: Position, mut body: Vec<u8>) -> Result<Self, PackError> {
-        if !is_venue(of.venue.as_bytes()) {
-            return Err(PackError::Venue(of.venue));
+    pub fn new(venue: &str, log_uuid: [u8; 16], start: Position, mut body: Vec<u8>) -> Result<Self, PackError> {
+        if !is_venue(venue.as_bytes()) {
+            return Err(PackError::Venue(venue.to_owned()));
         }
         body.clear();
-        Ok(Self { of, behind, range: None, ts_ns: None, records: 0, lost: 0, position: behind, body })
+        let venue = venue.to_owned();
+        Ok(Self { venue, log_uuid, start, range: None, ts_ns: None, records: 0, lost: 0, position: start, body })
     }
 
     /// Whether nothing is in it yet.
@@ -82,6 +85,12 @@ impl ChunkWriter {
         self.range.map(|(_, last)| last)
     }
 
+    /// The position of the reader after its last step.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.position
+    }
+
     /// Whether a step with this seq is of its run: one of another run begins the next chunk.
     #[must_use]
     pub fn takes(&self, seq: Seq) -> bool {
@@ -99,7 +108,7 @@ impl ChunkWriter {
         self.room(RECORD_BYTES.saturating_add(record.payload.len()))?;
         self.go(record.position);
         put_record(&mut self.body, record, payload_bytes);
-        self.position = behind_record(record.position, record.payload.len());
+        self.position = after_record(record.position, record.payload.len());
         self.go(record.next);
         let first = self.ts_ns.map_or(record.ts_recv_ns, |(first, _)| first);
         self.ts_ns = Some((first, record.ts_recv_ns));
@@ -108,7 +117,7 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Adds the next lost range; `next` is the position of the reader behind it.
+    /// Adds the next lost range; `next` is the position of the reader after it.
     ///
     /// # Errors
     /// As [`ChunkWriter::record`].
@@ -123,20 +132,20 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// The chunk. `None` when nothing is in it.
+    /// The chunk, of the run with this incarnation. `None` when nothing is in it.
     ///
     /// # Errors
     /// When it cannot be compressed.
-    pub fn finish(self, packer: &mut Packer) -> Result<Option<PackedChunk>, PackError> {
+    pub fn finish(self, incarnation: Incarnation, packer: &mut Packer) -> Result<Option<PackedChunk>, PackError> {
         let Some((first, last)) = self.range else { return Ok(None) };
         let packed = packer.0.compress(&self.body).map_err(PackError::Compress)?;
         let header = ChunkHeader {
-            venue: self.of.venue,
-            log_uuid: self.of.log_uuid,
-            run: Run { epoch: first.epoch(), incarnation: self.of.incarnation },
+            venue: self.venue,
+            log_uuid: self.log_uuid,
+            run: Run { epoch: first.epoch(), incarnation },
             first,
             last,
-            behind: self.behind,
+            start: self.start,
             ts_ns: self.ts_ns,
             records: self.records,
             lost: self.lost,
@@ -166,7 +175,7 @@ impl ChunkWriter {
         Err(PackError::Order { got: record.seq, epoch: expected.epoch(), expected })
     }
 
-    /// Whether an entry of so many bytes has room, with a place before and behind it.
+    /// Whether an entry of so many bytes has room, with a place before and after it.
     fn room(&self, bytes: usize) -> Result<(), PackError> {
         let end = self.body.len().saturating_add(bytes).saturating_add(2 * PLACE_BYTES);
         if end > BODY_BYTES_MAX { Err(PackError::TooLong) } else { Ok(()) }
@@ -193,9 +202,9 @@ pub(super) fn encode(header: &ChunkHeader, packed: &[u8]) -> Result<Vec<u8>, Pac
     out.extend_from_slice(&[venue_bytes, 0, 0, 0, 0, 0]);
     out.extend_from_slice(&header.log_uuid);
     let (first_ts_ns, last_ts_ns) = header.ts_ns.unwrap_or((u64::MAX, u64::MAX));
-    let behind = header.behind;
+    let start = header.start;
     let words = [
-        header.run.incarnation.0, header.first.0, header.last.0, behind.segment.0, behind.offset, behind.seq.0,
+        header.run.incarnation.0, header.first.0, header.last.0, start.segment.0, start.offset, start.seq.0,
         first_ts_ns, last_ts_ns,
     ];
     words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));

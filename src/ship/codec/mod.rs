@@ -5,7 +5,7 @@
 //!    8 | version u16 | n u8 | 0 | crc u32            |
 //!   16 | log uuid, 16 bytes                          |
 //!   32 | incarnation u64 | first seq | last seq      |
-//!   56 | behind: segment u64 | offset u64 | seq u64  |
+//!   56 | start: segment u64 | offset u64 | seq u64   |
 //!   80 | first ts u64 | last ts u64                  |
 //!   96 | records u32 | lost u32                      |
 //!  104 | body bytes u32 | body crc u32               |
@@ -32,7 +32,7 @@ mod tests;
 
 use std::fmt;
 
-use wal_format::{Incarnation, Position, Run, Seq};
+use wal_format::{Position, Run, Seq};
 
 pub use body::ChunkStep;
 pub use decode::Chunk;
@@ -64,7 +64,7 @@ pub struct ChunkHeader {
     /// Its last seq, lost ones included.
     pub last: Seq,
     /// The position of the log's reader where it begins; the chunk before it ended with this seq.
-    pub behind: Position,
+    pub start: Position,
     /// Receive times of its first and last record, ns since 1970-01-01 UTC; `None` if no record is in it.
     pub ts_ns: Option<(u64, u64)>,
     /// Records in it.
@@ -163,25 +163,14 @@ pub enum PackError {
     Compress(#[source] std::io::Error),
 }
 
-/// Of which log and run a chunk is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChunkOf {
-    /// Name of the log's directory.
-    pub venue: String,
-    /// The log.
-    pub log_uuid: [u8; 16],
-    /// The incarnation of the run; its epoch is that of the first seq.
-    pub incarnation: Incarnation,
-}
-
 /// Whether it can be the name of a log.
 fn is_venue(name: &[u8]) -> bool {
     let good = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
     (1..=VENUE_BYTES_MAX).contains(&name.len()) && name.iter().all(good) && !name.starts_with(b".")
 }
 
-/// The position behind a record of so many bytes of payload.
-fn behind_record(at: Position, payload_bytes: usize) -> Position {
+/// The position after a record of so many bytes of payload.
+fn after_record(at: Position, payload_bytes: usize) -> Position {
     let bytes = wal_format::layout::record_bytes(payload_bytes) as u64;
     Position { segment: at.segment, offset: at.offset.saturating_add(bytes), seq: at.seq.next() }
 }

@@ -50,11 +50,13 @@ fn got(record: &RecordRef<'_>) -> Got {
     }
 }
 
-fn of() -> ChunkOf {
-    ChunkOf { venue: "binance-spot".into(), log_uuid: [7; 16], incarnation: Incarnation(0xabcd_0000_1234_5678) }
+const INCARNATION: Incarnation = Incarnation(0xabcd_0000_1234_5678);
+
+fn writer(start: Position) -> ChunkWriter {
+    ChunkWriter::new("binance-spot", [7; 16], start, Vec::new()).unwrap()
 }
 
-/// Steps as a reader of a log gives them, each with the position behind it.
+/// Steps as a reader of a log gives them, each with the position after it.
 fn steps(puts: &[Put], start: Position) -> Vec<Got> {
     let (mut at, mut ts, mut steps) = (start, 1_700_000_000_000_000_000, Vec::new());
     for (n, put) in puts.iter().enumerate() {
@@ -67,7 +69,7 @@ fn steps(puts: &[Put], start: Position) -> Vec<Got> {
             }
             Put::Record { payload, kind_raw, flags, conn, more_ns } => {
                 ts += u64::from(*more_ns);
-                let next = behind_record(at, payload.len());
+                let next = after_record(at, payload.len());
                 steps.push(Got::Record {
                     at,
                     next,
@@ -101,8 +103,8 @@ fn steps(puts: &[Put], start: Position) -> Vec<Got> {
     steps
 }
 
-fn pack(steps: &[Got], behind: Position) -> Option<(ChunkHeader, Vec<u8>)> {
-    let mut writer = ChunkWriter::new(of(), behind, Vec::new()).unwrap();
+fn pack(steps: &[Got], start: Position) -> Option<(ChunkHeader, Vec<u8>)> {
+    let mut writer = writer(start);
     for step in steps {
         match step {
             Got::Record { at, next, seq, ts, conn, kind_raw, flags, payload } => {
@@ -121,7 +123,7 @@ fn pack(steps: &[Got], behind: Position) -> Option<(ChunkHeader, Vec<u8>)> {
             Got::Lost(lost, next) => writer.lost(lost, *next).unwrap(),
         }
     }
-    let done = writer.finish(&mut Packer::new(1).unwrap()).unwrap()?;
+    let done = writer.finish(INCARNATION, &mut Packer::new(1).unwrap()).unwrap()?;
     Some((done.header, done.bytes))
 }
 
@@ -130,7 +132,7 @@ fn read(chunk: &mut Chunk) -> Vec<Got> {
     loop {
         let step = match chunk.next() {
             Some(ChunkStep::Record(record)) => got(&record),
-            Some(ChunkStep::Lost(lost)) => Got::Lost(lost, chunk.position()),
+            Some(ChunkStep::Lost(lost, next)) => Got::Lost(lost, next),
             None => return steps,
         };
         if let Got::Record { next, .. } = &step {
@@ -166,9 +168,9 @@ fn sample() -> (ChunkHeader, Vec<u8>, Vec<Got>) {
     let payload = br#"{"e":"trade","s":"BTCUSDT","t":1}"#.to_vec();
     let record = |n: u32| Put::Record { payload: payload.clone(), kind_raw: 1, flags: 0, conn: n, more_ns: n };
     let lost = Put::Lost { records: 3, reason: LostReason::Hole, bytes: 64, moves: true, below_durable: true };
-    let behind = Position { segment: SegmentId(3), offset: DATA_START, seq: Seq::new(2, 10) };
-    let steps = steps(&[record(1), record(2), Put::Roll, record(3), lost, record(4)], behind);
-    let (header, bytes) = pack(&steps, behind).unwrap();
+    let start = Position { segment: SegmentId(3), offset: DATA_START, seq: Seq::new(2, 10) };
+    let steps = steps(&[record(1), record(2), Put::Roll, record(3), lost, record(4)], start);
+    let (header, bytes) = pack(&steps, start).unwrap();
     (header, bytes, steps)
 }
 
@@ -182,15 +184,15 @@ proptest! {
         let start = Position { segment: SegmentId(9), offset: DATA_START, seq: Seq::new(4, counter) };
         let steps = steps(&puts, start);
         // A reader that begins at the beginning is nowhere until it has read a record.
-        let behind = if hint { start } else { Position::START };
-        let Some((header, bytes)) = pack(&steps, behind) else {
+        let begin = if hint { start } else { Position::START };
+        let Some((header, bytes)) = pack(&steps, begin) else {
             prop_assert!(steps.is_empty());
             return Ok(());
         };
         let mut chunk = Chunk::open(&bytes).unwrap();
         prop_assert_eq!(chunk.header(), &header);
         prop_assert_eq!(header.name().to_string().parse::<ChunkName>().unwrap(), header.name());
-        prop_assert_eq!(chunk.position(), behind);
+        prop_assert_eq!(chunk.position(), begin);
         prop_assert_eq!(&read(&mut chunk), &steps);
         prop_assert_eq!(chunk.position(), chunk.end());
     }
@@ -291,13 +293,13 @@ fn steps_that_do_not_follow_or_are_of_another_run_are_not_taken() {
         payload: Vec::new(),
     };
     assert_eq!(steps.len(), 5);
-    let mut writer = ChunkWriter::new(of(), Position::START, Vec::new()).unwrap();
+    let mut writer = writer(Position::START);
     writer.record(&record(Seq::new(1, 5)).borrowed()).unwrap();
     for wrong in [Seq::new(1, 5), Seq::new(1, 7), Seq::new(2, 0)] {
         assert!(matches!(writer.record(&record(wrong).borrowed()), Err(PackError::Order { got, .. }) if got == wrong));
     }
     assert!(writer.takes(Seq::new(1, 6)) && !writer.takes(Seq::new(2, 0)));
-    let name = |venue: &str| ChunkWriter::new(ChunkOf { venue: venue.into(), ..of() }, Position::START, Vec::new());
+    let name = |venue: &str| ChunkWriter::new(venue, [7; 16], Position::START, Vec::new());
     for bad in ["", "a/b", "..", ".x", "Binance", &"x".repeat(65)] {
         assert!(matches!(name(bad), Err(PackError::Venue(_))), "{bad:?}");
     }

@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
     loop {
         let (from, to) = match chunk.next() {
             Some(ChunkStep::Record(record)) => (record.seq, record.seq),
-            Some(ChunkStep::Lost(lost)) => (lost.from, lost.to),
+            Some(ChunkStep::Lost(lost, _)) => (lost.from, lost.to),
             None => break,
         };
         assert_eq!(from, expected);
