@@ -33,7 +33,7 @@ MAY = {
     "fold": {"lake", "model", "ops", "venue", "wal-format"},
     "ship": {"capture", "fold", "lake", "model", "ops", "settings", "wal-format"},
     "collect": {"capture", "model", "net", "ops", "settings", "venue", "wal-format"},
-    "compact": {"capture", "fold", "lake", "model", "net", "ops", "venue", "wal-format"},
+    "compact": {"capture", "fold", "lake", "model", "net", "ops", "ship", "venue", "wal-format"},
     "kline": {"capture", "fold", "model", "net", "ops", "settings", "sql", "venue", "wal-format"},
     "history": {"fold", "lake", "model", "net", "ops", "settings", "sql", "venue", "wal-format"},
     "quality": {"lake", "model", "venue", "wal-format"},

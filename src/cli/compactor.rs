@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::service::{ServiceArg, serve};
+use super::service::{ServiceArg, chunk_store, serve};
 pub use compact::{self, Mode};
 use config::Config;
 use kline::KlineService;
@@ -44,7 +44,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         pressure.on_change(move |change| collect::leave_pressure(&shared_cfg.capture, change));
         let status = Arc::new(ops::compactor::CompactorStatus::supervised(pressure.clone(), supervisor.clone()));
         let mode = if args.drain { Mode::Drain } else { Mode::Follow };
-        let compacted = cfg.for_compactor();
+        let mut compacted = cfg.for_compactor();
+        for (id, dir) in &cfg.capture.sources {
+            tracing::warn!(venue = %id, "its log is read from chunks: no candles are made of it in this version");
+            let store = chunk_store(dir)?;
+            Arc::make_mut(&mut compacted).sources.insert(*id, store);
+        }
+        if cfg.capture.ship.is_on() {
+            Arc::make_mut(&mut compacted).shipped = Some(chunk_store(&cfg.capture.ship.dir)?);
+        }
         let lake = s3::lake(&cfg.lake, &cfg.store)?;
         let health = Arc::new(compact::health(&compacted));
         status.watched_by(Arc::clone(&health));

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use super::place::Place;
 use lake::find::manifests_since;
-use lake::{Hour, LakeError, PartManifest};
+use lake::{Hour, LakeError, Part, PartManifest};
 
 /// The published ranges of a log around some of its records.
 #[derive(Debug, Default)]
@@ -36,9 +36,18 @@ impl Coverage {
     /// # Errors
     /// When the lake cannot be listed.
     pub fn load(place: &Place, since: Hour, last: u64) -> Result<Self, LakeError> {
+        Self::load_until(place, since, None, last)
+    }
+
+    /// [`Coverage::load`] by manifests of hours before `until` alone.
+    ///
+    /// # Errors
+    /// When the lake cannot be listed.
+    pub fn load_until(place: &Place, since: Hour, until: Option<Hour>, last: u64) -> Result<Self, LakeError> {
         // The hour of a part is never before that of its records.
         let mut parts = manifests_since(&place.lake, &place.venue, since)?;
-        parts.retain(|(part, _)| place.owns(part) && part.first_seq <= last);
+        let is_early = |part: &Part| until.is_none_or(|until| part.hour < until);
+        parts.retain(|(part, _)| place.owns(part) && part.first_seq <= last && is_early(part));
         parts.sort_by_key(|(part, _)| part.first_seq);
         let mut coverage = Self::default();
         // By the SHA-256 that the next one may name: the range it goes on with.

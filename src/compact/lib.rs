@@ -30,6 +30,7 @@ mod abandoned;
 mod archive;
 pub mod bans;
 pub mod chain;
+mod chunk_retention;
 mod error;
 mod evidence;
 pub mod failpoint;
@@ -47,6 +48,7 @@ mod retire;
 mod session;
 mod settings;
 mod snapshots;
+mod sources;
 mod stage;
 pub mod stats;
 #[cfg(test)]
@@ -137,21 +139,45 @@ pub fn run(
             if let Some(repair_queue) = &repair_queue {
                 repairs.push(repairer(&cfg, config, repair_queue, &supervisor, &ended)?);
             }
-            for kind in [gather::LogKind::Collected, gather::LogKind::Repairs] {
-                let worker = worker::CompactWorker {
-                    lake: lake.clone(),
-                    accept_loss: status.accepts_loss(&worker::log_name(id, kind)),
-                    cfg: cfg.clone(),
-                    id,
-                    venue: venue::venue(id),
-                    kind,
-                    repair_queue: repair_queue.clone(),
-                    archiver: archiver.clone(),
-                    mode,
-                    shutdown: shutdown.clone(),
-                    status: status.clone(),
-                };
-                workers.push((worker.name(), worker.start()?));
+            let worker = {
+                let (lake, cfg, archiver) = (lake.clone(), cfg.clone(), archiver.clone());
+                let (shutdown, status) = (shutdown.clone(), status.clone());
+                move |kind, chunks| {
+                    let worker = worker::CompactWorker {
+                        lake: lake.clone(),
+                        accept_loss: false,
+                        cfg: cfg.clone(),
+                        id,
+                        venue: venue::venue(id),
+                        kind,
+                        chunks,
+                        repair_queue: repair_queue.clone(),
+                        archiver: archiver.clone(),
+                        mode,
+                        shutdown: shutdown.clone(),
+                        status: status.clone(),
+                    };
+                    worker::CompactWorker { accept_loss: status.accepts_loss(&worker.name()), ..worker }
+                }
+            };
+            let repairs = worker(gather::LogKind::Repairs, None);
+            workers.push((repairs.name(), repairs.start()?));
+            match cfg.sources.get(&id) {
+                None => {
+                    let collected = worker(gather::LogKind::Collected, None);
+                    workers.push((collected.name(), collected.start()?));
+                }
+                Some(store) => {
+                    let source = sources::Source {
+                        id,
+                        store: Arc::clone(store),
+                        mode,
+                        shutdown: shutdown.clone(),
+                        conditions: status.conditions().clone(),
+                        worker: Box::new(move |kind, chunks| worker(kind, Some(chunks))),
+                    };
+                    workers.push((id.to_string(), source.start()?));
+                }
             }
         }
         let mut outcome = Outcome::default();
@@ -218,13 +244,17 @@ fn repairer(
 const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Between two looks at age, size and disk.
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+/// Chunks are listed, request by request, once in so many looks.
+const CHUNKS_EVERY: u32 = 10;
 
 /// Removes archived segments and hours of the lake as configured, once a minute, until `shutdown`.
 async fn keep_limits(cfg: Arc<Config>, lake: Lake, shutdown: Shutdown) {
     let work = async {
         let mut sweeper = retention::RetentionSweeper::default();
+        let mut sweeps = 0_u32;
         loop {
             let (cfg, lake) = (cfg.clone(), lake.clone());
+            let chunks = (cfg.clone(), lake.clone());
             let far = lake.local().is_none();
             let sweep = move || {
                 let swept = sweeper.sweep(&cfg, &lake, ops::clock::wall_ns());
@@ -235,6 +265,15 @@ async fn keep_limits(cfg: Arc<Config>, lake: Lake, shutdown: Shutdown) {
             if let Err(err) = swept {
                 tracing::warn!(error = %error_chain(&err), "cannot look for what is too old");
             }
+            if sweeps.is_multiple_of(CHUNKS_EVERY) {
+                let swept = chore::run(move || chunk_retention::sweep(&chunks.0, &chunks.1, ops::clock::wall_ns()));
+                match swept.await {
+                    Ok(0) => {}
+                    Ok(deleted) => tracing::info!(deleted, "deleted chunks that the lake covers"),
+                    Err(err) => tracing::warn!(error = %error_chain(&err), "cannot look for chunks that may go"),
+                }
+            }
+            sweeps = sweeps.wrapping_add(1);
             sweeper = back;
             tokio::time::sleep(SWEEP_EVERY).await;
         }

@@ -35,6 +35,7 @@ use ops::clock;
 use ops::compactor::Activity;
 use ops::health::Reason;
 use ops::supervise::{self, Task};
+use ship::ChunkLog;
 
 /// First pause after a failure; doubled up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -153,10 +154,18 @@ impl CompactWorker {
         let Some(lineage) = self.wait_for_log(outcome)? else { return Ok(()) };
         let uuid = lineage.log_uuid();
         let dir = self.dir();
-        self.refuse_strangers(&dir, uuid)?;
-        let mut ack = LocalAck::open(&dir, LAKE_READER)
-            .map_err(|err| CompactError::Place { reader: LAKE_READER, source: Box::new(held(err, &dir)) })?;
-        archive::clean_up(&self.cfg, &dir, &uuid);
+        let opened = match self.chunks.clone() {
+            Some(chunks) => LocalAck::of_remote(&dir, LAKE_READER, move || chunks.lineage()),
+            None => {
+                self.refuse_strangers(&dir, uuid)?;
+                LocalAck::open(&dir, LAKE_READER)
+            }
+        };
+        let mut ack =
+            opened.map_err(|err| CompactError::Place { reader: LAKE_READER, source: Box::new(held(err, &dir)) })?;
+        if self.chunks.is_none() {
+            archive::clean_up(&self.cfg, &dir, &uuid);
+        }
         let place = Place::new(&self.lake, self.id.as_str(), lineage).at(&dir);
         let waiting = self.abandoned(Some(&place))?;
         let stored = ack.acked().map_err(|err| err.to_string());
@@ -182,9 +191,11 @@ impl CompactWorker {
         failpoint::hit("resume.after_ack");
         let gatherer = self.gatherer(&decision.start)?;
         let from_beginning = matches!(decision.start, Start::Beginning);
-        let source = LiveLog::open(&dir, position)?;
         let mut session = LogSession::new(self, place, uuid, Box::new(ack), gatherer, acked, newest, outcome);
-        let ended = session.run(source, from_beginning)?;
+        let ended = match self.chunks.clone() {
+            Some(chunks) => session.run(ChunkLog::follow(chunks, position), from_beginning)?,
+            None => session.run(LiveLog::open(&dir, position)?, from_beginning)?,
+        };
         match (ended, self.mode, waiting) {
             (Ended::Stopped, Mode::Drain, _) => Err(CompactError::Stopped { name: self.name() }),
             // All of this log is published, and that is not all there is to publish.
@@ -245,7 +256,11 @@ impl CompactWorker {
         if decision.beyond.is_none() && accounted {
             return Ok(());
         }
-        if resume::log_holds(dir, at)? {
+        let holds = match self.chunks.clone() {
+            Some(chunks) => resume::source_holds(ChunkLog::recorded(chunks, at), dir, at),
+            None => resume::log_holds(dir, at),
+        };
+        if holds? {
             if let Some(acked) = decision.beyond {
                 tracing::warn!(venue = %self.id, acked = %acked.seq, at = %at.seq,
                     "the lake holds less than was acknowledged; the log still has all of it, which is published again");
@@ -307,6 +322,9 @@ impl CompactWorker {
 
     /// Whose log it is, once there is one. `None` when asked to stop before, or when draining and there is none.
     fn wait_for_log(&self, outcome: &mut VenueOutcome) -> Result<Option<Lineage>, CompactError> {
+        if let Some(chunks) = &self.chunks {
+            return Ok(Some(chunks.learn().map_err(CompactError::step("ask the store of the chunks"))?));
+        }
         let dir = self.dir();
         // Looked for once a wait, when it is known that there is one: states are large, and nobody adds to these.
         let mut looked = false;

@@ -199,7 +199,14 @@ fn newest_state(evidence: &Evidence) -> Option<&PartState> {
 /// # Errors
 /// When the log cannot be read.
 pub fn log_holds(dir: &Path, from: Position) -> Result<bool, CompactError> {
-    let mut log = LiveLog::only_reading(dir, from)?;
+    source_holds(LiveLog::only_reading(dir, from)?, dir, from)
+}
+
+/// [`log_holds`] of a source that was opened at `from`; `dir` is for messages.
+///
+/// # Errors
+/// As [`log_holds`].
+pub fn source_holds(mut log: impl RecordSource, dir: &Path, from: Position) -> Result<bool, CompactError> {
     Ok(match log.next().map_err(CompactError::at("read the log", dir))? {
         // A start at the beginning takes the first record there is.
         Step::Record(record) => from.seq != Seq(0) || missing_beginning(&record).is_none(),

@@ -161,7 +161,7 @@ impl<'a> LogSession<'a> {
             open_tables_max: (worker.cfg.lake.max_open_writers as u64 / venues).max(1) as usize,
             check_first: false,
             was_at_end: false,
-            snapshots: SnapshotRequests::new(worker.cfg.capture.wal_dir(worker.id)),
+            snapshots: SnapshotRequests::new(worker.cfg.capture.wal_dir(worker.id), worker.chunks.is_none()),
             held: None,
             foreign: BTreeSet::new(),
             worker,

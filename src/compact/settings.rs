@@ -1,7 +1,11 @@
 //! What the compactor reads of the configuration, and what of it, and of how tight memory is, shapes the bytes of files.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use capture::Capture;
-use lake::{SchemaVersion, WriteSettings};
+use lake::{LakeStore, SchemaVersion, WriteSettings};
+use model::VenueId;
 use ops::memory::Level;
 
 /// What the compactor reads of the configuration.
@@ -11,6 +15,10 @@ pub struct Config {
     pub capture: Capture,
     /// Section `[lake]`.
     pub lake: lake::Settings,
+    /// Where chunks of logs of other machines lie: sections `[source.<venue>]`.
+    pub sources: BTreeMap<VenueId, Arc<dyn LakeStore>>,
+    /// Where chunks of the logs of this machine lie: section `[ship]`.
+    pub shipped: Option<Arc<dyn LakeStore>>,
     /// Section `[memory]`.
     pub memory: ops::memory::Settings,
 }

@@ -23,20 +23,22 @@ static FAILED: RateLimited = RateLimited::new(Duration::from_secs(60));
 /// Requests to the collector of one venue.
 pub(crate) struct SnapshotRequests {
     dir: PathBuf,
+    /// The collector is on this machine.
+    is_here: bool,
     /// Symbol -> time of its last request, us.
     asked: HashMap<String, i64>,
 }
 
 impl SnapshotRequests {
-    /// Requests below the venue's log in `wal_dir`.
-    pub fn new(wal_dir: PathBuf) -> Self {
-        Self { dir: wal_dir.join("requests"), asked: HashMap::new() }
+    /// Requests below the venue's log in `wal_dir`; none where the collector is on another machine.
+    pub fn new(wal_dir: PathBuf, is_here: bool) -> Self {
+        Self { dir: wal_dir.join("requests"), is_here, asked: HashMap::new() }
     }
 
     /// The book of `symbol` has a gap that ends with a message of `before_us`.
     pub fn want(&mut self, symbol: &str, before_us: Option<i64>, now_us: i64) {
         let is_old = before_us.is_some_and(|t| now_us.saturating_sub(t) > FRESH_US);
-        if is_old || self.asked.get(symbol).is_some_and(|t| now_us.saturating_sub(*t) < EVERY_US) {
+        if is_old || !self.is_here || self.asked.get(symbol).is_some_and(|t| now_us.saturating_sub(*t) < EVERY_US) {
             return;
         }
         if self.asked.len() >= SYMBOLS_MAX {
@@ -61,7 +63,7 @@ mod tests {
     #[test]
     fn a_symbol_is_asked_for_once_a_minute_and_never_for_an_old_hole() {
         let root = tempfile::tempdir().unwrap();
-        let mut requests = SnapshotRequests::new(root.path().to_owned());
+        let mut requests = SnapshotRequests::new(root.path().to_owned(), true);
         let file = root.path().join("requests/snapshot-%E5%B8%81USDT");
         let now = 1_000_000_000_000;
         requests.want("\u{5e01}USDT", Some(now - FRESH_US - 1), now);

@@ -11,9 +11,11 @@ use crate::settings::Config;
 use fold::Mode;
 use fold::gather::LogKind;
 use lake::Lake;
+use lake::hash::hex;
 use model::VenueId;
 use ops::compactor::{CompactorStatus, VenueStatus};
 use ops::shutdown::Shutdown;
+use ship::Chunks;
 use venue::Venue;
 
 /// What one venue's worker did.
@@ -49,6 +51,8 @@ pub struct CompactWorker {
     pub venue: &'static Venue,
     /// Which log of it.
     pub kind: LogKind,
+    /// Where it is read, if it is written on another machine and comes in chunks.
+    pub chunks: Option<Chunks>,
     /// Where gaps wait for the repairer, and what became of them; `None` without one.
     pub repair_queue: Option<Arc<RepairQueue>>,
     /// Who archives segments; `None` = they are archived, if at all, where they are retired.
@@ -72,8 +76,12 @@ pub fn log_name(id: VenueId, kind: LogKind) -> String {
 }
 
 impl CompactWorker {
-    /// The log's directory.
+    /// The log's directory; for what is remembered of a log of another machine, one of its own.
     pub fn dir(&self) -> PathBuf {
+        if let Some(chunks) = &self.chunks {
+            let log = hex(&chunks.log_uuid());
+            return self.cfg.capture.data_dir.join("chunks").join(chunks.venue()).join(log);
+        }
         match self.kind {
             LogKind::Collected => self.cfg.capture.wal_dir(self.id),
             LogKind::Repairs => self.cfg.capture.repair_dir(self.id),
@@ -82,7 +90,12 @@ impl CompactWorker {
 
     /// The log's name in the status.
     pub fn name(&self) -> String {
-        log_name(self.id, self.kind)
+        let name = log_name(self.id, self.kind);
+        match &self.chunks {
+            // One venue may have several: of several machines, or of one whose disk was lost.
+            Some(chunks) => format!("{name}@{}", hex(&chunks.log_uuid()).get(..8).unwrap_or_default()),
+            None => name,
+        }
     }
 
     /// Changes the log's status.

@@ -42,7 +42,7 @@ impl Config {
     /// What the compactor reads.
     pub fn for_compactor(&self) -> Arc<compact::Config> {
         let (capture, lake, memory) = (self.capture.clone(), self.lake.clone(), self.memory.clone());
-        Arc::new(compact::Config { capture, lake, memory })
+        Arc::new(compact::Config { capture, lake, memory, sources: BTreeMap::new(), shipped: None })
     }
 
     /// What candles read.

@@ -23,6 +23,8 @@ impl Config {
         let mut capture = Capture::read(source, problems);
         let klines: Settings = source.section("klines", problems);
         capture.candles = klines.made_of(&capture.venues);
+        // Candles read logs of their own machine.
+        capture.candles.retain(|id, _| !capture.sources.contains_key(id));
         Config { capture, klines }
     }
 }

@@ -134,6 +134,10 @@ impl LogSession<'_> {
     /// Deletes what may go. A failure is logged and tried again at the next ack: nothing depends on it.
     pub(super) fn retire(&mut self) {
         let worker = self.worker;
+        if worker.chunks.is_some() {
+            // Its segments are on another machine; chunks go with age.
+            return;
+        }
         match retire(&worker.cfg, &worker.lake, worker.id, &worker.dir(), worker.archiver.as_deref()) {
             Ok(retired) => {
                 let n = retired.segments as u64;

@@ -5,6 +5,7 @@
 mod archive;
 mod beside;
 mod chain;
+mod chunks;
 mod evidence;
 mod formats;
 mod golden;
@@ -89,6 +90,8 @@ impl Bed {
             self.root.path().display().to_string()
         );
         let read = |s: &::settings::Source, p: &mut Vec<_>| Config {
+            sources: Default::default(),
+            shipped: None,
             capture: Capture::read(s, p),
             lake: s.section("lake", p),
             memory: s.section("memory", p),
@@ -104,6 +107,7 @@ impl Bed {
         let mut cfg = self.cfg();
         change(&mut cfg);
         CompactWorker {
+            chunks: None,
             lake: self.elsewhere.clone().unwrap_or_else(|| Lake::open(&cfg.lake.dir)),
             cfg: Arc::new(cfg),
             id: VenueId::BinanceSpot,

@@ -52,7 +52,12 @@ fn later<'a>(stored: &'a Ack, at: &Checkpoint) -> Option<&'a Ack> {
 pub struct LocalAck {
     dir: PathBuf,
     file: AckFile,
+    /// Whose log it is, where that is not in `dir`.
+    elsewhere: Option<Whose>,
 }
+
+/// Says whose log it is, as far as its runs are known by now.
+type Whose = Arc<dyn Fn() -> Lineage + Send + Sync>;
 
 impl LocalAck {
     /// Takes the place of `consumer` in the log in `dir`.
@@ -60,10 +65,26 @@ impl LocalAck {
     /// # Errors
     /// [`AckError::ReaderHeld`] while another process has it.
     pub fn open(dir: &Path, consumer: &str) -> Result<Self, AckError> {
-        Ok(Self { dir: dir.to_owned(), file: AckFile::open(dir, consumer)? })
+        Ok(Self { dir: dir.to_owned(), file: AckFile::open(dir, consumer)?, elsewhere: None })
+    }
+
+    /// Takes the place of `consumer` of a log whose files are elsewhere, and whose it is says `whose`; it is remembered in
+    /// the local directory `dir`.
+    ///
+    /// # Errors
+    /// As [`LocalAck::open`].
+    pub fn of_remote(
+        dir: &Path,
+        consumer: &str,
+        whose: impl Fn() -> Lineage + Send + Sync + 'static,
+    ) -> Result<Self, AckError> {
+        Ok(Self { elsewhere: Some(Arc::new(whose)), ..Self::open(dir, consumer)? })
     }
 
     fn lineage(&self) -> Result<Option<Lineage>, AckError> {
+        if let Some(whose) = &self.elsewhere {
+            return Ok(Some(whose()));
+        }
         wal_format::lineage(&self.dir).map_err(|source| AckError::Lineage { path: self.file.path().to_owned(), source })
     }
 
