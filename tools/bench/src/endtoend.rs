@@ -20,7 +20,7 @@ use crate::tail::cpu_seconds;
 const ROUNDS: usize = 15;
 
 /// Appends every frame of the recordings once: what repeats would be other work than the market gives.
-fn record(dir: &Path, recordings: &[&str]) -> anyhow::Result<u64> {
+pub(crate) fn record(dir: &Path, recordings: &[&str]) -> anyhow::Result<u64> {
     let mut log = LogWriter::open(dir, options(SyncPolicy::Never))?;
     let base = clock().wall_ns;
     let mut frames = 0;

@@ -15,6 +15,7 @@ mod peers;
 mod rivals;
 mod rng;
 mod serve;
+mod ship;
 mod synth;
 mod tail;
 
@@ -39,6 +40,8 @@ enum What {
     Compact,
     /// The compactor's whole way: a log of recorded frames to published Parquet.
     Endtoend,
+    /// The shipper: ns of CPU per frame from a log of recorded frames to chunks in a directory.
+    Ship,
     /// Cleaning the archive: a zip of aggregates to Parquet, against DuckDB and Polars on the same CSV; peak memory.
     History(history::Args),
     /// Candles: ns per trade through the actors, against a flat array loop, a hash map and one message per trade.
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         What::Decode => decode::run(),
         What::Compact => compact::run(),
         What::Endtoend => endtoend::run(),
+        What::Ship => ship::run(),
         What::History(args) => history::run(&args),
         What::Klines(args) => klines::run(&args),
         What::KlinesLive(args) => klines_live::run(&args),
@@ -74,6 +78,7 @@ fn main() -> anyhow::Result<()> {
             decode::run()?;
             compact::run()?;
             endtoend::run()?;
+            ship::run()?;
             history::run(&history::Args::default())?;
             klines::run(&klines::Args::default())?;
             klines_live::run(&klines_live::Args::default())?;

@@ -53,6 +53,9 @@ impl ShapeArgs {
 /// Prints what is there now and stops at the tail.
 pub fn run(args: &DumpArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     args.filter.check()?;
+    if let Some(chunks) = super::chunks::find(&args.place)? {
+        return super::chunks::dump(&chunks, &args.filter, args.shape.shape(), args.limit, out);
+    }
     let target = args.place.target()?;
     let mut reader = target.reader(args.filter.start(&target)?)?;
     let shape = args.shape.shape();

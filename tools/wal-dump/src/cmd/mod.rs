@@ -1,6 +1,7 @@
 //! The subcommands, one file each, and what they share: finding the log, choosing records.
 
 pub mod bench;
+pub mod chunks;
 pub mod dump;
 pub mod explain;
 pub mod follow;
@@ -25,7 +26,8 @@ use crate::print::{self, Advice};
 /// Where to look, for commands that take a log or a file.
 #[derive(clap::Args)]
 pub struct PlaceArgs {
-    /// Directory of one log, or one segment file, plain or archived.
+    /// Directory of one log, or one segment file, plain or archived; for verify and dump also a directory with the chunks
+    /// of a shipped log, or one of them (.tdc).
     #[arg(value_name = "LOG|FILE")]
     pub path: PathBuf,
     /// A second directory with archived segments of the same log, for example data/archive/binance-spot/1a2b3c4d.

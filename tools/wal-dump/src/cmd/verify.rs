@@ -11,6 +11,9 @@ use crate::Exit;
 
 /// Prints one line per segment and file and one per fault; the exit code is the worst of them.
 pub fn run(place: &PlaceArgs, deep: bool, json: bool, out: &mut impl Write) -> anyhow::Result<Exit> {
+    if let Some(chunks) = super::chunks::find(place)? {
+        return super::chunks::verify(&chunks, json, out);
+    }
     let mut exit = Exit::Clean;
     let mut failed = None;
     let (mut segments, mut records) = (0_u64, 0_u64);
