@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::service::{ServiceArg, chunk_store, serve};
+use super::service::{ServiceArg, serve};
 pub use compact::{self, Mode};
 use config::Config;
 use kline::KlineService;
@@ -47,11 +47,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         let mut compacted = cfg.for_compactor();
         for (id, dir) in &cfg.capture.sources {
             tracing::warn!(venue = %id, "its log is read from chunks: no candles are made of it in this version");
-            let store = chunk_store(dir)?;
+            let store = s3::open(dir.as_ref(), &cfg.store)?;
             Arc::make_mut(&mut compacted).sources.insert(*id, store);
         }
         if cfg.capture.ship.is_on() {
-            Arc::make_mut(&mut compacted).shipped = Some(chunk_store(&cfg.capture.ship.dir)?);
+            Arc::make_mut(&mut compacted).shipped = Some(s3::open(cfg.capture.ship.dir.as_ref(), &cfg.store)?);
         }
         let lake = s3::lake(&cfg.lake, &cfg.store)?;
         let health = Arc::new(compact::health(&compacted));

@@ -9,7 +9,6 @@ use super::config_arg::{ConfigArg, load, need_venues};
 use super::runtime::runtime;
 use collect::{Newer, Reload};
 use config::{Config, ConfigErrors, Problem, places};
-use lake::{LakeStore, LocalStore};
 use ops::shutdown::Shutdown;
 use ops::supervise::{Supervisor, Task};
 
@@ -65,12 +64,6 @@ impl ServiceArg {
         }
         Ok((cfg, shutdown, supervisor))
     }
-}
-
-/// The store with the chunks of logs: that of `[ship] dir` or `[source.<venue>] dir`.
-pub(super) fn chunk_store(dir: &str) -> anyhow::Result<Arc<dyn LakeStore>> {
-    anyhow::ensure!(!dir.contains("://"), "{dir:?}: object stores are not in this version; name a directory");
-    Ok(Arc::new(LocalStore::new(dir)))
 }
 
 /// Runs a service. Helper threads that hang when it has ended (a resolver, a dead mount) do not keep the process.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 
-use super::service::{ServiceArg, chunk_store, serve};
+use super::service::{ServiceArg, serve};
 use config::Config;
 use ops::memory::MemoryMonitor;
 use ops::shutdown::Shutdown;
@@ -52,7 +52,7 @@ impl Shipping {
         let (stop, stats) = (Shutdown::new(), ShipStats::default());
         let mut threads = Vec::new();
         if cfg.capture.ship.is_on() {
-            let store = chunk_store(&cfg.capture.ship.dir)?;
+            let store = s3::open(cfg.capture.ship.dir.as_ref(), &cfg.store)?;
             threads = ship::start(&Arc::new(cfg.capture.clone()), &store, &stats, supervisor, &stop)?;
             supervisor.counts(move |out| stats.expose(out));
         }
