@@ -11,6 +11,8 @@ echo "== tools/arrows.py"
 python3 tools/arrows.py
 echo "== tools/lake_files.py"
 python3 tools/lake_files.py
+echo "== tools/growth.py --check"
+python3 tools/growth.py --check
 echo "== cargo fmt --check"
 cargo fmt --all --check
 echo "== cargo clippy"

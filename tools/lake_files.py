@@ -29,7 +29,6 @@ MAY = {
         src/compact/lib.rs src/compact/lifecycle.rs src/compact/retention.rs src/compact/retire.rs
         src/compact/snapshots.rs src/fold/hold.rs src/fold/stored_logs.rs src/api/outside.rs src/ship/shipper.rs""",
     "logs of tests of sources": "src/fold/source/conformance/mod.rs",
-    "the directory that [ship] or [source] names": "src/cli/service.rs",
     "a directory that the command line names": """
         src/compact/replay.rs src/cli/history/clean.rs src/cli/history/verify.rs src/cli/klines.rs""",
     "the mirror of the exchange's archive": """
