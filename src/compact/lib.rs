@@ -266,7 +266,8 @@ async fn keep_limits(cfg: Arc<Config>, lake: Lake, shutdown: Shutdown) {
                 tracing::warn!(error = %error_chain(&err), "cannot look for what is too old");
             }
             if sweeps.is_multiple_of(CHUNKS_EVERY) {
-                let swept = supervise::blocking(move || chunk_retention::sweep(&chunks.0, &chunks.1, ops::clock::wall_ns()));
+                let swept =
+                    supervise::blocking(move || chunk_retention::sweep(&chunks.0, &chunks.1, ops::clock::wall_ns()));
                 match swept.await {
                     Ok(0) => {}
                     Ok(deleted) => tracing::info!(deleted, "deleted chunks that the lake covers"),
