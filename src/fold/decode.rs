@@ -1,5 +1,5 @@
 //! One stored frame to rows, or the reason why not. A frame that fails leaves no row behind; of one that holds several
-//! independent items (trades in an array, entries of a listing) those that fail are reported in [`Rows::odd`].
+//! independent items (trades in an array, entries of a listing) those that fail are reported in [`Rows::rejects`].
 //!
 //! Decodes straight from the reader's bytes; what is rare (a REST meta, a channel guess for a damaged frame)
 //! allocates, what is frequent does not.

@@ -131,7 +131,7 @@ pub trait Rest: Send + Sync {
     /// Reads the answer of [`Rest::listing_request`].
     ///
     /// # Errors
-    /// When the body is not a listing. An entry that cannot be read is none: it is reported in [`Listing::odd`].
+    /// When the body is not a listing. An entry that cannot be read is none: it is reported in [`Listing::rejects`].
     fn parse_listing(&self, body: &[u8]) -> Result<Listing, DecodeError>;
 
     /// The request for a whole order book with at least `levels` levels where the venue has it.
@@ -152,7 +152,7 @@ pub trait Rest: Send + Sync {
     /// Reads the answer of [`Rest::klines_request`]. Its last candle may be open still.
     ///
     /// # Errors
-    /// When the body is no list of candles. A candle that cannot be read is none: it is reported in [`RestKlines::odd`].
+    /// When the body is no list of candles. A candle that cannot be read is none: it is reported in [`RestKlines::rejects`].
     fn parse_klines(&self, body: &[u8]) -> Result<RestKlines, DecodeError> {
         let _ = body;
         Err(DecodeError::Malformed { at: 0, what: "this venue has no candles".to_owned() })
