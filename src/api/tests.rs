@@ -313,7 +313,7 @@ async fn a_client_that_reads_too_late_for_its_buffer_is_told_so_and_counted_as_s
         let url = format!("ws://{}/ws/btcusdt@trade/btcusdt@aggTrade", f.addr);
         tokio_tungstenite::client_async(url, stream).await.unwrap().0
     };
-    for at in (100..30_000).step_by(100) {
+    for at in (100..20_000).step_by(100) {
         f.append(at..at + 100);
         f.caught_up(at as u64 + 100).await;
     }
