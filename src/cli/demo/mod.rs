@@ -40,7 +40,7 @@ pub struct Args {
     /// `max` (as fast as the socket takes them).
     #[arg(long, default_value = "recorded", value_parser = parse_rate)]
     rate: Pace,
-    /// Venues to show, separated by commas; without it all seven.
+    /// Venues to show, separated by commas; without it all of them.
     #[arg(long, value_name = "VENUES", value_delimiter = ',')]
     venues: Vec<String>,
     /// Where log and lake go; without it a new directory below `data/`.
