@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use wal_format::{Evidence, SegmentInfo, list_segments};
+use wal_format::{Evidence, Retention, SegmentInfo};
 
 use super::error::CompactError;
 use super::evidence::Coverage;
@@ -46,30 +46,22 @@ impl Asked<'_> {
     }
 
     /// What the disk says now: retention, what it and the readers let go, oldest first, and what manifests cover of it.
-    pub(super) fn look(&self) -> Result<(Keep, Vec<SegmentInfo>, Coverage), CompactError> {
+    pub(super) fn look(&self) -> Result<(Retention, Vec<SegmentInfo>, Coverage), CompactError> {
         let keep = self.keep()?;
         let candidates = self.candidates(keep)?;
         let coverage = self.coverage(&candidates)?;
         Ok((keep, candidates, coverage))
     }
 
-    fn candidates(&self, keep: Keep) -> Result<Vec<SegmentInfo>, CompactError> {
-        let keeps = |s: &SegmentInfo| keep.keeps(last_ts(s));
+    fn candidates(&self, keep: Retention) -> Result<Vec<SegmentInfo>, CompactError> {
+        let keeps = |s: &SegmentInfo| keep.keeps(s);
         let evidence = Evidence { readers: self.cfg.capture.readers(self.id), covered: &|_| true, keep: &keeps };
         wal_format::retirable(self.dir, &evidence).map_err(self.failed())
     }
 
-    fn keep(&self) -> Result<Keep, CompactError> {
-        let retention_hours = self.cfg.capture.wal.retention_hours;
-        // Without retention the time is not needed.
-        let newest_ns = match retention_hours {
-            0 => 0,
-            _ => {
-                let segments = list_segments(self.dir).map_err(self.failed())?;
-                segments.iter().filter(|s| s.foreign.is_none()).filter_map(last_ts).max().unwrap_or(0)
-            }
-        };
-        Ok(Keep { retention_hours, now_ns: clock::wall_ns().min(newest_ns) })
+    fn keep(&self) -> Result<Retention, CompactError> {
+        let hours = self.cfg.capture.wal.retention_hours;
+        Retention::of(self.dir, hours, clock::wall_ns()).map_err(self.failed())
     }
 
     /// What the lake says about `segments`.
@@ -85,8 +77,13 @@ impl Asked<'_> {
     }
 
     /// Unlinks all that may go, or `only` this one. A segment that became a candidate meanwhile is not covered, and stays.
-    pub(super) fn unlink(&self, keep: Keep, coverage: &Coverage, only: Option<&Path>) -> Result<usize, CompactError> {
-        let keeps = |s: &SegmentInfo| only.is_some_and(|path| path != s.path) || keep.keeps(last_ts(s));
+    pub(super) fn unlink(
+        &self,
+        keep: Retention,
+        coverage: &Coverage,
+        only: Option<&Path>,
+    ) -> Result<usize, CompactError> {
+        let keeps = |s: &SegmentInfo| only.is_some_and(|path| path != s.path) || keep.keeps(s);
         let covered = |s: &SegmentInfo| covers(coverage, s);
         let evidence = Evidence { readers: self.cfg.capture.readers(self.id), covered: &covered, keep: &keeps };
         Ok(wal_format::retire(self.dir, &evidence).map_err(self.failed())?.len())
@@ -96,51 +93,4 @@ impl Asked<'_> {
 /// A segment without any record has nothing that could be missing from the lake.
 pub(super) fn covers(coverage: &Coverage, s: &SegmentInfo) -> bool {
     s.last_seq().is_none_or(|last| coverage.covers(s.first_seq().unwrap_or(last).get(), last.get()))
-}
-
-/// Why a segment is kept although every consumer has passed it. Pure.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Keep {
-    /// Hours a segment stays after its last record.
-    retention_hours: u64,
-    /// The wall clock, but at most the newest sealed record, ns since 1970-01-01 UTC: a clock that is ahead lets
-    /// nothing go early.
-    now_ns: u64,
-}
-
-impl Keep {
-    /// True when the segment with this last receive time stays.
-    fn keeps(&self, last_ts_recv_ns: Option<u64>) -> bool {
-        let retention_ns = self.retention_hours.saturating_mul(3_600_000_000_000);
-        match last_ts_recv_ns {
-            Some(last) => last.saturating_add(retention_ns) > self.now_ns && retention_ns > 0,
-            // A segment without records has nothing to retain.
-            None => false,
-        }
-    }
-}
-
-fn last_ts(s: &SegmentInfo) -> Option<u64> {
-    s.footer.as_ref().filter(|f| f.records > 0).map(|f| f.last_ts_ns)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: u64 = 3_600_000_000_000;
-
-    #[test]
-    fn without_retention_nothing_is_kept() {
-        let keep = Keep { now_ns: 10 * HOUR, ..Keep::default() };
-        assert!(!keep.keeps(Some(10 * HOUR)));
-    }
-
-    #[test]
-    fn retention_counts_from_the_last_record_of_a_segment() {
-        let keep = Keep { retention_hours: 2, now_ns: 10 * HOUR };
-        assert!(keep.keeps(Some(8 * HOUR + 1)));
-        assert!(!keep.keeps(Some(8 * HOUR)));
-        assert!(!keep.keeps(None));
-    }
 }

@@ -8,7 +8,8 @@
 use std::path::Path;
 
 use capture::SHIP_READER;
-use wal_format::{Evidence, RetireError, SegmentInfo, Seq};
+use ops::clock;
+use wal_format::{Evidence, Retention, RetireError, SegmentInfo, Seq};
 
 use crate::chunks::Chunks;
 use crate::codec::ChunkName;
@@ -25,8 +26,7 @@ pub enum ShipRetireError {
     Store(#[from] LakeError),
 }
 
-/// Deletes what the store has, but for the last `retention_hours` before the newest sealed record; the number of segments
-/// that went.
+/// Deletes what the store has, but for `retention_hours` ([`Retention`]); the number of segments that went.
 ///
 /// # Errors
 /// When the log or the store cannot be read, or a segment cannot be deleted.
@@ -36,9 +36,7 @@ pub fn retire(dir: &Path, chunks: &Chunks, retention_hours: u64) -> Result<usize
     let readers = &[SHIP_READER];
     let candidates = wal_format::retirable(dir, &Evidence { readers, covered: &all, keep: &none })?;
     let Some(first) = candidates.iter().find_map(SegmentInfo::first_seq) else { return Ok(0) };
-    let segments = wal_format::list_segments(dir).map_err(RetireError::from)?;
-    let newest_ns = segments.iter().filter(|s| s.foreign.is_none()).filter_map(last_ts).max().unwrap_or(0);
-    let kept_from_ns = newest_ns.saturating_sub(retention_hours.saturating_mul(3_600_000_000_000));
+    let retention = Retention::of(dir, retention_hours, clock::wall_ns()).map_err(RetireError::from)?;
     let mut names: Vec<ChunkName> = chunks.last_before(first)?.into_iter().collect();
     names.extend(chunks.list(first)?);
     let ranges = joined(&names);
@@ -47,7 +45,7 @@ pub fn retire(dir: &Path, chunks: &Chunks, retention_hours: u64) -> Result<usize
         // Nothing that could be missing.
         _ => true,
     };
-    let keep = |s: &SegmentInfo| retention_hours > 0 && last_ts(s).is_some_and(|last| last > kept_from_ns);
+    let keep = |s: &SegmentInfo| retention.keeps(s);
     Ok(wal_format::retire(dir, &Evidence { readers, covered: &covered, keep: &keep })?.len())
 }
 
@@ -61,10 +59,6 @@ fn joined(names: &[ChunkName]) -> Vec<(Seq, Seq)> {
         }
     }
     ranges
-}
-
-fn last_ts(s: &SegmentInfo) -> Option<u64> {
-    s.footer.as_ref().filter(|f| f.records > 0).map(|f| f.last_ts_ns)
 }
 
 #[cfg(test)]

@@ -69,7 +69,8 @@ pub mod record;
 pub mod recover;
 pub mod regular;
 pub mod repair;
-pub mod retire;
+pub mod retention;
+mod retire;
 pub mod salvage;
 mod scan;
 pub mod segment;
@@ -112,6 +113,7 @@ pub use read_error::{AckError, LineageError, ReadError, RepairError, RetireError
 pub use receive::ReceiveClock;
 pub use record::{ClockPair, Kind, Position, Seal, SegmentId, Seq, flags};
 pub use repair::{RepairFailure, RepairReport, Repairs, repair};
+pub use retention::Retention;
 pub use retire::{Evidence, may_retire, retirable, retire};
 pub use segment_dirs::SegmentDirs;
 pub use state::{LogState, SegmentInfo, SegmentState, bytes_between, is_log_dir, list_segments, log_state};
